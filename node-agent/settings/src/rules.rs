@@ -1,0 +1,143 @@
+//! Settings that are right one by one and wrong together.
+
+use serde_json::{Map, Value};
+
+use crate::mistakes::Mistake;
+use crate::table::Settings;
+
+/// Everything that contradicts itself, as far as it can be judged.
+pub(crate) fn contradictions(
+    map: &Map<String, Value>,
+    settings: Option<&Settings>,
+) -> Vec<Mistake> {
+    let mut mistakes = certificate_authority(map);
+    mistakes.extend(sources_of_truth(map));
+    if let Some(settings) = settings {
+        mistakes.extend(addresses(settings));
+        mistakes.extend(socket_path(settings));
+        mistakes.extend(sizes_and_times(settings));
+    }
+    mistakes
+}
+
+fn certificate_authority(map: &Map<String, Value>) -> Vec<Mistake> {
+    let development = map.get("development") == Some(&Value::Bool(true));
+    let (cert, key) = (
+        given(map, "developmentCaCert"),
+        given(map, "developmentCaKey"),
+    );
+    let mut mistakes = Vec::new();
+    if cert != key {
+        let missing = if cert {
+            "developmentCaKey"
+        } else {
+            "developmentCaCert"
+        };
+        mistakes.push(Mistake::about(
+            missing,
+            "must be given together with the other half of the development authority's key pair",
+        ));
+    }
+    if (cert || key) && !development {
+        mistakes.push(Mistake::about(
+            "development",
+            "a development certificate authority is configured, but this is not a development \
+             installation: anyone who reads its key can impersonate every pod; say \
+             `development: true` only where that does not matter",
+        ));
+    }
+    if !cert && !key {
+        mistakes.push(Mistake::about_document(
+            "no certificate authority is configured: give developmentCaCert and developmentCaKey \
+             (the only kind built yet) and `development: true`",
+        ));
+    }
+    mistakes
+}
+
+fn sources_of_truth(map: &Map<String, Value>) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    match (given(map, "podsFile"), given(map, "zdsSocket")) {
+        (false, false) => mistakes.push(Mistake::about(
+            "podsFile",
+            "must be given, because it names the pods of the mesh (unless zdsSocket hands them \
+             over)",
+        )),
+        (true, true) => mistakes.push(Mistake::about(
+            "zdsSocket",
+            "cannot be given together with podsFile: either the foreign agent or the file names \
+             the pods",
+        )),
+        _ => {}
+    }
+    if !given(map, "meshFile") {
+        mistakes.push(Mistake::about(
+            "meshFile",
+            "must be given: without workloads, services and policies nothing can be allowed",
+        ));
+    }
+    if map.get("dnsCapture") == Some(&Value::Bool(true)) {
+        mistakes.push(Mistake::about(
+            "dnsCapture",
+            "is not built yet; with it pods could not resolve names, so it must be false",
+        ));
+    }
+    mistakes
+}
+
+/// The kernel takes 107 bytes; the socket is first bound under a longer, temporary name.
+fn socket_path(settings: &Settings) -> Option<Mistake> {
+    (settings.socket.as_os_str().len() > 90)
+        .then(|| Mistake::about("socket", "must not be longer than 90 bytes"))
+}
+
+fn addresses(settings: &Settings) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    if !settings.admin_address.ip().is_loopback() {
+        mistakes.push(Mistake::about(
+            "adminAddress",
+            format!(
+                "must be a loopback address, found {}: who reaches it can stop the agent",
+                settings.admin_address
+            ),
+        ));
+    }
+    let listeners = [
+        ("adminAddress", settings.admin_address),
+        ("metricsAddress", settings.metrics_address),
+        ("readinessAddress", settings.readiness_address),
+    ];
+    for (index, (key, address)) in listeners.iter().enumerate() {
+        for (other, taken) in &listeners[..index] {
+            // Port 0 asks the kernel for any free port, as tests do.
+            if address.port() != 0 && address.port() == taken.port() {
+                mistakes.push(Mistake::about(
+                    key,
+                    format!("uses port {}, which {other} already uses", address.port()),
+                ));
+            }
+        }
+    }
+    mistakes
+}
+
+fn sizes_and_times(settings: &Settings) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    if settings.tunnel_window < settings.stream_window {
+        mistakes.push(Mistake::about(
+            "tunnelWindow",
+            "must not be smaller than streamWindow: one stream could never use its window",
+        ));
+    }
+    if settings.certificate_wait >= settings.admission_deadline {
+        mistakes.push(Mistake::about(
+            "certificateWait",
+            "must be shorter than admissionDeadline, which covers it and everything else",
+        ));
+    }
+    mistakes
+}
+
+fn given(map: &Map<String, Value>, key: &str) -> bool {
+    map.get(key).is_some_and(|value| !value.is_null())
+}

@@ -1,0 +1,255 @@
+//! The table of settings: one row each, from which the typed struct, its reader and its help come.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::choices::{IptablesBackend, LogFormat, OnMissingCertificate, WorkerThreads};
+use crate::kinds::{ByteSize, Kind};
+use crate::mistakes::Mistake;
+
+/// One row of the table, for help texts and generated documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The key, as it stands in the file.
+    pub key: &'static str,
+    /// The type's name for people.
+    pub kind: &'static str,
+    /// What holds when the key is absent.
+    pub default: Default,
+    /// What the number counts; empty where the type already says it.
+    pub unit: &'static str,
+    /// Which values are accepted beyond the type.
+    pub limits: Limits,
+    /// What it does, in whole sentences.
+    pub help: &'static str,
+}
+
+/// What holds when a key is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Default {
+    /// The key must be given.
+    Required,
+    /// The feature is off or the file is not used.
+    Absent,
+    /// This value, written as in the file.
+    Is(&'static str),
+}
+
+/// Which values are accepted beyond the type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// All of the type.
+    Any,
+    /// From the first to the second, both included, written as in the file.
+    Span(&'static str, &'static str),
+    /// A name: letters, digits, dots, dashes and underscores, not empty.
+    Name,
+}
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $help:literal])+
+        $field:ident $key:literal: $type:ty = $default:expr, $limits:expr, $unit:literal;
+    )+) => {
+        /// All settings of the agent, typed, defaults filled in.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Settings {
+            $( $(#[doc = $help])+ pub $field: $type, )+
+        }
+
+        const ROWS: &[Row] = &[$(
+            Row {
+                key: $key,
+                kind: <$type as Kind>::NAME,
+                default: $default,
+                unit: $unit,
+                limits: $limits,
+                help: concat!($($help),+),
+            },
+        )+];
+
+        /// Reads every row; the settings only if each could be read.
+        pub(crate) fn read(map: &Map<String, Value>) -> (Option<Settings>, Vec<Mistake>) {
+            let mut mistakes = Vec::new();
+            let mut rows = ROWS.iter();
+            $( let $field: Option<$type> =
+                rows.next().and_then(|row| read_row(row, map, &mut mistakes)); )+
+            let whole = || Some(Settings { $( $field: $field?, )+ });
+            (whole(), mistakes)
+        }
+    };
+}
+
+settings! {
+    /// Name of the node this agent serves; it stands in logs and in the workloads the agent makes
+    /// for its own pods.
+    node "node": String = Default::Required, Limits::Name, "";
+    /// Name of the cluster this node belongs to.
+    cluster_id "clusterId": String = Default::Is("Kubernetes"), Limits::Name, "";
+    /// DNS suffix of the cluster's services.
+    cluster_domain "clusterDomain": String = Default::Is("cluster.local"), Limits::Name, "";
+    /// Trust domain of every identity: a certificate of another one is refused.
+    trust_domain "trustDomain": String = Default::Is("cluster.local"), Limits::Name, "";
+    /// Name of the network the node's pods are in; addresses are looked up within it.
+    network "network": String = Default::Is(""), Limits::Any, "";
+    /// Unix socket the CNI plugin calls. Its directory is created with mode 0700, the socket with
+    /// mode 0600.
+    socket "socket": PathBuf = Default::Is("/run/ambient/agent.sock"), Limits::Any, "";
+    /// Directory for the table of enrolled pods, which must outlive the agent but not the node's
+    /// boot.
+    state_dir "stateDir": PathBuf = Default::Is("/var/lib/ambient"), Limits::Any, "";
+    /// File that names ambient namespaces, pods and their service accounts. Read again when it
+    /// changes; a file with mistakes is reported and the last good one stays in force.
+    pods_file "podsFile": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// File with the mesh's workloads, services and policies. Read again when it changes; a file
+    /// with mistakes is reported and the last good one stays in force.
+    mesh_file "meshFile": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// Allows what must never run in production: the development certificate authority.
+    development "development": bool = Default::Is("false"), Limits::Any, "";
+    /// Certificate of the development authority (PEM), shared by all nodes. Needs development.
+    development_ca_cert "developmentCaCert": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// Private key of the development authority (PEM). Needs development.
+    development_ca_key "developmentCaKey": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// How long a pod's certificate is valid; it is renewed at about half of it.
+    certificate_ttl "certificateTtl": Duration =
+        Default::Is("24h"), Limits::Span("10s", "90d"), "";
+    /// How long creating a pod waits for its certificate before onMissingCertificate decides.
+    certificate_wait "certificateWait": Duration =
+        Default::Is("5s"), Limits::Span("0s", "60s"), "";
+    /// What happens to a new pod whose certificate did not come in time: hold starts it with its
+    /// mesh traffic waiting, never in clear; fail refuses the pod, and the runtime tries again.
+    on_missing_certificate "onMissingCertificate": OnMissingCertificate =
+        Default::Is("hold"), Limits::Any, "";
+    /// The longest the agent works on creating one pod, even if the plugin would wait longer.
+    admission_deadline "admissionDeadline": Duration =
+        Default::Is("15s"), Limits::Span("1s", "5m"), "";
+    /// Where the admin interface listens; loopback only, because it can stop the agent.
+    admin_address "adminAddress": SocketAddr =
+        Default::Is("127.0.0.1:15000"), Limits::Any, "";
+    /// Where metrics are served in the Prometheus format.
+    metrics_address "metricsAddress": SocketAddr = Default::Is("[::]:15020"), Limits::Any, "";
+    /// Where readiness is served (/healthz/ready).
+    readiness_address "readinessAddress": SocketAddr =
+        Default::Is("[::]:15021"), Limits::Any, "";
+    /// Whether pods' IPv6 traffic is captured. Off means that IPv6 leaves pods unprotected.
+    ipv6 "ipv6": bool = Default::Is("true"), Limits::Any, "";
+    /// Whether pods' DNS queries are captured. Not built yet: must be false.
+    dns_capture "dnsCapture": bool = Default::Is("false"), Limits::Any, "";
+    /// Which iptables programs write the pods' rules; auto follows what the node already uses.
+    iptables_backend "iptablesBackend": IptablesBackend = Default::Is("auto"), Limits::Any, "";
+    /// Threads that move traffic; auto takes a quarter of the processors, at least two.
+    worker_threads "workerThreads": WorkerThreads = Default::Is("auto"), Limits::Any, "";
+    /// Connections one pod may have open through the tunnel; further ones are refused with a log
+    /// line.
+    max_connections_per_pod "maxConnectionsPerPod": u32 =
+        Default::Is("20000"), Limits::Span("1", "1000000"), "connections";
+    /// Streams a peer may open in one tunnel to a pod of this node.
+    max_streams_per_tunnel "maxStreamsPerTunnel": u32 =
+        Default::Is("200"), Limits::Span("1", "10000"), "streams";
+    /// Streams a pod of this node opens in one tunnel before it takes another.
+    pool_max_streams "poolMaxStreams": u32 =
+        Default::Is("100"), Limits::Span("1", "10000"), "streams";
+    /// Bytes a peer may send in one stream before it must wait for the receiver.
+    stream_window "streamWindow": ByteSize =
+        Default::Is("4MiB"), Limits::Span("64KiB", "64MiB"), "";
+    /// Bytes a peer may send in one tunnel before it must wait for the receivers.
+    tunnel_window "tunnelWindow": ByteSize =
+        Default::Is("16MiB"), Limits::Span("64KiB", "1GiB"), "";
+    /// How long a peer may take for TLS and HTTP/2 to be set up.
+    handshake_timeout "handshakeTimeout": Duration =
+        Default::Is("10s"), Limits::Span("100ms", "2m"), "";
+    /// How long connecting to a peer or to an application may take.
+    connect_timeout "connectTimeout": Duration =
+        Default::Is("10s"), Limits::Span("100ms", "2m"), "";
+    /// How long connections may go on after the agent was asked to stop; what is left then is cut
+    /// and reported.
+    drain_deadline "drainDeadline": Duration =
+        Default::Is("5s"), Limits::Span("0s", "24h"), "";
+    /// How long a tunnel without streams is kept for the next connection.
+    tunnel_idle "tunnelIdle": Duration = Default::Is("5m"), Limits::Span("1s", "24h"), "";
+    /// What is logged: a level (error, warn, info, debug, trace), or levels by part, such as
+    /// info,tunnel=debug.
+    log_level "logLevel": String = Default::Is("info"), Limits::Any, "";
+    /// How it is logged: plain for people, json for collectors.
+    log_format "logFormat": LogFormat = Default::Is("plain"), Limits::Any, "";
+    /// Namespaces whose pods are never in the mesh, whatever their labels say.
+    exclude_namespaces "excludeNamespaces": Vec<String> =
+        Default::Is("[kube-system]"), Limits::Any, "";
+    /// Socket of a foreign node agent that drives the tunnel over the ZDS protocol. When given,
+    /// the plugin socket is not served and podsFile is not used.
+    zds_socket "zdsSocket": Option<PathBuf> = Default::Absent, Limits::Any, "";
+}
+
+/// The rows of the table, in the order of the documentation.
+#[must_use]
+pub fn rows() -> &'static [Row] {
+    ROWS
+}
+
+fn read_row<T: Kind>(
+    row: &Row,
+    map: &Map<String, Value>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<T> {
+    let outcome = match (map.get(row.key), row.default) {
+        (Some(value), _) => T::read(value).and_then(|read| row.limits.check(read)),
+        (None, Default::Required) => Err("must be given".to_owned()),
+        (None, Default::Absent) => T::read(&Value::Null),
+        (None, Default::Is(text)) => T::read(&literal(text)),
+    };
+    outcome
+        .map_err(|problem| mistakes.push(Mistake::about(row.key, problem)))
+        .ok()
+}
+
+impl Limits {
+    fn check<T: Kind>(self, value: T) -> Result<T, String> {
+        match self {
+            Self::Any => Ok(value),
+            Self::Name => match value.text() {
+                Some(text) if !is_name(text) => Err(format!(
+                    "expected letters, digits, dots, dashes and underscores, found {text:?}"
+                )),
+                _ => Ok(value),
+            },
+            Self::Span(low, high) => {
+                let (least, most) = (T::read(&literal(low))?, T::read(&literal(high))?);
+                if value.precedes(&least) || most.precedes(&value) {
+                    Err(format!("must be from {low} to {high}"))
+                } else {
+                    Ok(value)
+                }
+            }
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// Defaults and limits stand in the table as they would in the file; this decodes them.
+fn literal(text: &str) -> Value {
+    if let Some(items) = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        return items
+            .split(',')
+            .filter(|item| !item.is_empty())
+            .map(Value::from)
+            .collect();
+    }
+    match (text, text.parse::<u64>()) {
+        ("true", _) => Value::Bool(true),
+        ("false", _) => Value::Bool(false),
+        (_, Ok(number)) => Value::from(number),
+        _ => Value::from(text),
+    }
+}
