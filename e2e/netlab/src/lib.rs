@@ -1,0 +1,1 @@
+//! Nodes, pods and captured traffic for tests.

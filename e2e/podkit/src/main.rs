@@ -1,0 +1,72 @@
+//! The one static program inside every test pod: what the sandbox runs, what a server runs, and what a caller runs.
+//! It refuses to know anything about the mesh: it sees sockets and answers as any application would.
+//! It owns the workloads' wire behaviour, and one JSON line of result per call.
+
+mod args;
+mod call;
+mod clients;
+mod pattern;
+mod pause;
+mod result;
+mod serve;
+mod sessions;
+mod tls;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+podkit: the workload inside the test pods
+
+  podkit pause                    wait for SIGTERM, reaping children (a sandbox's first process)
+  podkit serve [--KIND PORT]...   answer on IPv4 and IPv6; KIND is http, echo, banner, bulk or tls
+  podkit call VERB --to IP:PORT   call a server once or more; prints one JSON line
+
+Verbs of `call`:
+  http        GET over HTTP/1.1, a new connection each      [--count N] [--path P]
+  latency     GETs with their times                         [--count N] [--warmup N] [--reconnect]
+  banner      the server speaks first, then one exchange    [--count N] [--say TEXT]
+  tls         HTTP inside TLS of our own, verified          [--count N] [--path P] [--name HOST]
+  bulk        N bytes, checked by SHA-256 on both sides     [--bytes N] [--direction up|down]
+  half-close  send, close our side, then read the answer    [--bytes N]
+  hold        stay silent, then prove that the line lives   [--seconds N]
+  stream      small messages for a while                    [--seconds N] [--interval-ms N]
+All: [--timeout-ms N] (default 5000, per socket operation)
+
+`serve` and `call tls` read PODKIT_TLS_CERT (PEM); `serve` also PODKIT_TLS_KEY and PODKIT_BANNER.
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (verb, rest) = match words.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let outcome = match verb {
+        "pause" => pause::run(),
+        "serve" => serve::run(rest),
+        "call" => call::run(rest),
+        _ => {
+            say(HELP.trim_end());
+            return ExitCode::from(if verb == "help" || verb == "--help" {
+                0
+            } else {
+                2
+            });
+        }
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            // The caller reads standard output; a JSON line there is the only answer it parses.
+            say(&serde_json::json!({"ok": false, "error": format!("{error:#}")}).to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One line on standard output; a closed pipe is the reader's choice, not our error.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}
