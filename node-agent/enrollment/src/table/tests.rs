@@ -1,0 +1,129 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use super::*;
+use crate::life::{LeaveReason, Traffic};
+use crate::record::{NamespaceId, PodRef};
+
+fn record(container: &str, ifname: &str, uid: &str, inode: u64) -> Arc<PodRecord> {
+    Arc::new(PodRecord {
+        attachment: AttachmentKey {
+            container_id: container.into(),
+            ifname: ifname.into(),
+        },
+        pod: PodRef {
+            namespace: "n".into(),
+            name: "p".into(),
+            uid: Some(uid.into()),
+        },
+        service_account: "sa".into(),
+        netns: format!("/run/netns/{inode}"),
+        namespace_id: NamespaceId { device: 4, inode },
+        addresses: Vec::new(),
+        plan: serde_json::Value::Null,
+    })
+}
+
+fn enrol(table: &mut Table, record: &Arc<PodRecord>) -> Begun {
+    let begun = table.begin(Arc::clone(record), Stage::Opening);
+    for event in [
+        Event::ListenersOpen,
+        Event::RulesInstalled,
+        Event::ProbePassed,
+        Event::CertificateReady,
+        Event::Recorded,
+    ] {
+        table.advance(&record.attachment, event).unwrap();
+    }
+    begun
+}
+
+fn leave(table: &mut Table, record: &PodRecord) -> Vec<Obligation> {
+    let left = Event::Leave(LeaveReason::Deleted);
+    match table.advance(&record.attachment, left).unwrap() {
+        Stage::Leaving(obligations) => obligations,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_pod_comes_and_goes_without_trace() {
+    let (mut table, pod) = (Table::default(), record("c1", "eth0", "u1", 1));
+    assert_eq!(enrol(&mut table, &pod), Begun::default());
+    assert_eq!(
+        table.attachments_of(&pod.pod.key()),
+        std::slice::from_ref(&pod.attachment)
+    );
+    assert_eq!(table.snapshot().pods, std::slice::from_ref(&pod));
+    assert_eq!(leave(&mut table, &pod).len(), 4);
+    table.advance(&pod.attachment, Event::Undone).unwrap();
+    assert!(table.get(&pod.attachment).is_none());
+    assert!(table.attachments_of(&pod.pod.key()).is_empty());
+    assert!(table.snapshot().pods.is_empty());
+}
+
+#[test]
+fn a_new_sandbox_of_the_pod_names_the_old_one() {
+    let mut table = Table::default();
+    let (old, new) = (record("c1", "eth0", "u1", 1), record("c2", "eth0", "u1", 2));
+    enrol(&mut table, &old);
+    let begun = enrol(&mut table, &new);
+    assert_eq!(begun.older, std::slice::from_ref(&old.attachment));
+    assert_eq!(table.snapshot().pods.len(), 2);
+    leave(&mut table, &old);
+    table.advance(&old.attachment, Event::Undone).unwrap();
+    assert_eq!(
+        table.attachments_of(&new.pod.key()),
+        std::slice::from_ref(&new.attachment)
+    );
+}
+
+#[test]
+fn a_retry_of_the_same_attachment_replaces_it() {
+    let (mut table, pod) = (Table::default(), record("c1", "eth0", "u1", 1));
+    enrol(&mut table, &pod);
+    let begun = table.begin(Arc::clone(&pod), Stage::Opening);
+    let replaced = begun.replaced.unwrap();
+    assert_eq!(replaced.stage, Stage::Enrolled(Traffic::Ready));
+    assert_eq!(table.attachments_of(&pod.pod.key()).len(), 1);
+    assert!(
+        table.snapshot().pods.is_empty(),
+        "not recorded until enrolled again"
+    );
+}
+
+#[test]
+fn a_second_interface_does_not_take_the_first_one_down() {
+    let mut table = Table::default();
+    let (first, second) = (record("c1", "eth0", "u1", 1), record("c1", "net1", "u1", 1));
+    enrol(&mut table, &first);
+    assert!(enrol(&mut table, &second).older.is_empty());
+    assert_eq!(leave(&mut table, &second), [Obligation::ForgetRecord]);
+    table.advance(&second.attachment, Event::Undone).unwrap();
+    assert_eq!(
+        leave(&mut table, &first).len(),
+        4,
+        "the last one takes everything down"
+    );
+}
+
+#[test]
+fn what_the_runtime_does_not_list_is_missing() {
+    let mut table = Table::default();
+    let (kept, lost) = (record("c1", "eth0", "u1", 1), record("c2", "eth0", "u2", 2));
+    enrol(&mut table, &kept);
+    enrol(&mut table, &lost);
+    let missing = table.missing_from(std::slice::from_ref(&kept.attachment));
+    assert_eq!(missing, std::slice::from_ref(&lost.attachment));
+}
+
+#[test]
+fn a_wrong_event_changes_nothing() {
+    let (mut table, pod) = (Table::default(), record("c1", "eth0", "u1", 1));
+    table.begin(Arc::clone(&pod), Stage::Opening);
+    let refused = table.advance(&pod.attachment, Event::Recorded);
+    assert!(matches!(refused, Err(TableError::OutOfOrder(..))));
+    assert_eq!(table.get(&pod.attachment).unwrap().stage, Stage::Opening);
+    let nobody = record("c9", "eth0", "u9", 9);
+    let absent = table.advance(&nobody.attachment, Event::Undone);
+    assert_eq!(absent, Err(TableError::NotThere(nobody.attachment.clone())));
+}
