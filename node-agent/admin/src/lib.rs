@@ -1,1 +1,20 @@
-//! Skeleton.
+//! Serves the agent's three small HTTP interfaces: administration, readiness and metrics.
+//! It refuses to know what it serves: pages come from closures, and nothing a client sends beyond
+//! method, path and query is looked at.
+//! It owns the listening sockets, the bounds on connections, bytes and time, and the set of tasks
+//! that readiness waits for.
+
+#![forbid(unsafe_code)]
+
+mod pages;
+mod readiness;
+mod server;
+mod site;
+
+#[cfg(test)]
+mod tests;
+
+pub use pages::{AdminPages, LoggingPage, admin_site, metrics_site, readiness_site};
+pub use readiness::{PendingTask, Readiness};
+pub use server::{BindError, Listener, Stop};
+pub use site::{Answer, Site};

@@ -147,10 +147,12 @@ mod tests {
 
     use super::*;
 
+    fn file(document: serde_json::Value) -> PodsFile {
+        serde_json::from_value(document).unwrap()
+    }
+
     fn roster(document: serde_json::Value) -> Result<Roster, RosterMistakes> {
-        serde_json::from_value::<PodsFile>(document)
-            .unwrap()
-            .try_into()
+        file(document).try_into()
     }
 
     #[test]
