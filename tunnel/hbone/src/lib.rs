@@ -1,1 +1,37 @@
-//! Skeleton.
+//! HBONE: TCP streams carried by HTTP/2 CONNECT over mutual TLS.
+//!
+//! Makes and serves tunnels on any byte stream, opens and answers streams on them, and pumps bytes
+//! between a stream and an application's connection with half-close carried both ways. It refuses
+//! to decide anything: who may talk to whom, where a connection goes and which certificate is
+//! shown is told to it. It owns the tunnels' buffers, and bounds what a peer can make them hold.
+//!
+//! Everything here belongs to one thread: a connection, its stream and its tunnel are polled by
+//! the same event loop, and one turn of it ends in one send for each tunnel.
+
+#![forbid(unsafe_code)]
+
+mod buffers;
+mod client;
+mod connect;
+mod driver;
+mod error;
+mod handshake;
+mod limits;
+mod pump;
+mod record;
+mod relay;
+mod server;
+
+pub use client::{ClientTunnel, OpenStream};
+pub use connect::{Baggage, ConnectHead, connect_request};
+pub use driver::{StreamGuard, TunnelState};
+pub use error::{StreamError, TunnelError};
+pub use handshake::{ClientTls, ServerTls, accept, connect};
+pub use limits::Limits;
+pub use pump::{Down, Pump, Pumped, abort};
+pub use record::{Records, TlsIo};
+pub use relay::{Relay, Relayed};
+pub use server::{Incoming, serve};
+
+#[cfg(test)]
+mod tests;

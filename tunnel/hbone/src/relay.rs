@@ -1,0 +1,142 @@
+//! Moves bytes between two plain connections, for traffic that does not enter a tunnel.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::buffers;
+use crate::pump::abort;
+
+/// Pieces one turn of the event loop moves for one direction before others get theirs.
+const TURN: usize = 4;
+
+/// What a relay moved, and how it ended.
+#[derive(Debug)]
+pub struct Relayed {
+    /// Bytes from the first connection to the second.
+    pub forth: u64,
+    /// Bytes from the second connection to the first.
+    pub back: u64,
+    /// How it ended.
+    pub result: io::Result<()>,
+}
+
+/// Both directions between two connections, with half-close carried both ways. On failure both are
+/// reset.
+#[derive(Debug)]
+pub struct Relay {
+    first: TcpStream,
+    second: TcpStream,
+    forth: Direction,
+    back: Direction,
+}
+
+#[derive(Debug, Default)]
+struct Direction {
+    /// Read and not yet written; empty while nothing is stuck.
+    stuck: Vec<u8>,
+    written: usize,
+    ended: bool,
+    closed: bool,
+    moved: u64,
+}
+
+impl Relay {
+    /// A relay between two open connections.
+    #[must_use]
+    pub fn new(first: TcpStream, second: TcpStream) -> Self {
+        Self {
+            first,
+            second,
+            forth: Direction::default(),
+            back: Direction::default(),
+        }
+    }
+}
+
+impl Direction {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+    ) -> Poll<io::Result<()>> {
+        for _ in 0..TURN {
+            while self.written < self.stuck.len() {
+                self.written +=
+                    ready!(Pin::new(&mut *to).poll_write(cx, &self.stuck[self.written..]))?;
+            }
+            if self.written > 0 {
+                self.stuck = Vec::new();
+                self.written = 0;
+            }
+            if self.ended {
+                if !self.closed {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.closed = true;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            ready!(buffers::scratch(
+                |scratch| self.poll_piece(cx, from, to, scratch)
+            ))?;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads one piece and writes what the other side takes of it; the rest is kept.
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<()>> {
+        let mut room = ReadBuf::new(scratch);
+        ready!(Pin::new(from).poll_read(cx, &mut room))?;
+        let data = room.filled();
+        if data.is_empty() {
+            self.ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        self.moved += data.len() as u64;
+        let n = match Pin::new(to).poll_write(cx, data) {
+            Poll::Ready(n) => n?,
+            Poll::Pending => 0,
+        };
+        self.stuck.extend_from_slice(&data[n..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Future for Relay {
+    type Output = Relayed;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Relayed> {
+        let Self {
+            first,
+            second,
+            forth,
+            back,
+        } = &mut *self;
+        let result = match (forth.poll(cx, first, second), back.poll(cx, second, first)) {
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
+                abort(first);
+                abort(second);
+                Err(error)
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Ok(()),
+            _ => return Poll::Pending,
+        };
+        Poll::Ready(Relayed {
+            forth: forth.moved,
+            back: back.moved,
+            result,
+        })
+    }
+}

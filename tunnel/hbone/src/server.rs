@@ -1,0 +1,107 @@
+//! The accepting side of a tunnel.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
+use http::Request;
+use rustls::server::UnbufferedServerConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use crate::driver::{StreamGuard, TunnelState, Verdict, Watch, send_turn};
+use crate::error::TunnelError;
+use crate::limits::Limits;
+use crate::record::TlsIo;
+
+/// A request that arrived on a tunnel.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The request; its body carries the peer's bytes.
+    pub request: Request<RecvStream>,
+    /// The way to answer.
+    pub respond: SendResponse<Bytes>,
+    /// Counts the stream while it is held.
+    pub guard: StreamGuard,
+}
+
+/// Serves one tunnel to its end: every request is given to `handle`, which must not block. When
+/// `drain` completes, the peer is told to open no more streams (GOAWAY); those that were already
+/// under way are still served.
+///
+/// # Errors
+/// When the peer breaks the protocol, goes silent, or the connection fails.
+pub async fn serve<S>(
+    io: TlsIo<S, UnbufferedServerConnection>,
+    limits: &Limits,
+    drain: impl Future<Output = ()>,
+    mut handle: impl FnMut(Incoming),
+) -> Result<(), TunnelError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.tunnel_window)
+        .max_frame_size(limits.max_frame)
+        .max_header_list_size(limits.header_list)
+        .max_concurrent_streams(limits.max_streams)
+        .max_send_buffer_size(limits.send_buffer)
+        .max_local_error_reset_streams(Some(limits.local_resets))
+        .max_pending_accept_reset_streams(limits.pending_resets)
+        .data_frame_budget(limits.frame_budget());
+    let preface = {
+        let mut handshake = std::pin::pin!(builder.handshake::<_, Bytes>(io.clone()));
+        let flushed = poll_fn(|cx| {
+            let polled = handshake.as_mut().poll(cx);
+            // A connection that fails here fails the handshake too, with a better reason.
+            send_turn(&io, cx).ok();
+            polled
+        });
+        timeout(limits.handshake_timeout, flushed).await
+    };
+    let mut connection = preface
+        .map_err(|_| TunnelError::HandshakeTimeout)?
+        .map_err(|e| TunnelError::Http2(e.to_string()))?;
+    let state = TunnelState::new();
+    let mut watch = Watch::new(connection.ping_pong(), limits, None);
+    let mut drain = std::pin::pin!(drain);
+    let mut draining = false;
+    poll_fn(|cx| {
+        if !draining && drain.as_mut().poll(cx).is_ready() {
+            draining = true;
+            connection.graceful_shutdown();
+        }
+        let ended = loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    handle(Incoming {
+                        request,
+                        respond,
+                        guard: StreamGuard::new(&state),
+                    });
+                }
+                Poll::Ready(Some(Err(error))) => break Some(Err(io::Error::other(error))),
+                Poll::Ready(None) => break Some(Ok(())),
+                Poll::Pending => break None,
+            }
+        };
+        send_turn(&io, cx)?;
+        if let Some(result) = ended {
+            return Poll::Ready(result);
+        }
+        match watch.poll(cx, &state, io.received()) {
+            Poll::Ready(Verdict::Silent | Verdict::Idle) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the peer went silent",
+            ))),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+    .map_err(|e: io::Error| TunnelError::Http2(e.to_string()))
+}

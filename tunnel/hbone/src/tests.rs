@@ -1,0 +1,69 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use http::HeaderMap;
+
+use super::{Baggage, ConnectHead, connect_request};
+
+#[test]
+fn connect_carries_exactly_the_wire_format() {
+    let request = connect_request(&ConnectHead {
+        authority: "[fd00::1]:8080".parse().unwrap(),
+        baggage: "k8s.cluster.name=Kubernetes,k8s.namespace.name=default",
+        client: "10.0.0.1:4000".parse().unwrap(),
+        service: Some("echo.default.svc.cluster.local"),
+        trace: 0xab,
+        span: 0,
+    })
+    .unwrap();
+    assert_eq!(request.method(), http::Method::CONNECT);
+    assert_eq!(
+        request.uri().authority().unwrap().as_str(),
+        "[fd00::1]:8080"
+    );
+    assert_eq!(request.uri().scheme(), None);
+    let headers = request.headers();
+    assert_eq!(
+        headers["forwarded"],
+        "for=\"10.0.0.1:4000\";host=echo.default.svc.cluster.local"
+    );
+    assert_eq!(
+        headers["traceparent"],
+        "00-000000000000000000000000000000ab-0000000000000001-00"
+    );
+    assert_eq!(
+        headers["baggage"],
+        "k8s.cluster.name=Kubernetes,k8s.namespace.name=default"
+    );
+}
+
+#[test]
+fn a_name_with_control_characters_is_an_error_not_a_header() {
+    let head = ConnectHead {
+        authority: "10.0.0.1:1".parse().unwrap(),
+        baggage: "k8s.namespace.name=a\r\nx: y",
+        client: "10.0.0.1:4000".parse().unwrap(),
+        service: None,
+        trace: 1,
+        span: 1,
+    };
+    assert!(connect_request(&head).is_err());
+}
+
+#[test]
+fn baggage_is_read_leniently_and_the_last_member_counts() {
+    let mut headers = HeaderMap::new();
+    headers.append(
+        "baggage",
+        "k8s.namespace.name=a, service.name=x=y,junk,="
+            .parse()
+            .unwrap(),
+    );
+    headers.append(
+        "baggage",
+        "k8s.namespace.name=b,service.version=".parse().unwrap(),
+    );
+    let baggage = Baggage::parse(&headers);
+    assert_eq!(baggage.namespace.as_deref(), Some("b"));
+    assert_eq!(baggage.service.as_deref(), Some("x=y"));
+    assert_eq!(baggage.version, None);
+}
