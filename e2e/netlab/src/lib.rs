@@ -1,1 +1,42 @@
-//! Nodes, pods and captured traffic for tests.
+//! Throw-away clusters for tests and the demo: nodes as network namespaces, each with its own containerd and CNI chain,
+//! pods made through CRI, agents as processes, and every packet between the nodes captured.
+//! It refuses to touch what it did not make, to assert anything itself, and to build anything: binaries are given to it.
+//! It owns one scratch directory per lab and removes all that hangs on it, also after a crash of its owner.
+
+mod agent;
+mod binaries;
+mod capture;
+mod cni;
+mod command;
+mod containerd;
+pub mod cri;
+mod image;
+mod lab;
+pub mod log;
+pub mod mesh;
+mod netns;
+mod node;
+mod owntls;
+mod pcap;
+mod pod;
+mod podspec;
+mod process;
+mod record;
+mod sweep;
+mod topology;
+pub mod wait;
+
+pub use agent::AgentOptions;
+pub use binaries::Binaries;
+pub use capture::Capture;
+pub use command::{find_program, run};
+pub use lab::{Lab, LabOptions};
+pub use netns::{Netns, inside};
+pub use node::Node;
+pub use owntls::OwnTls;
+pub use pcap::{Family, PortTraffic, Traffic};
+pub use pod::{ExecOutput, Pod};
+pub use podspec::PodSpec;
+pub use process::{Daemon, ProcessId};
+pub use record::{LabRecord, NodeRecord, PodRecord, kept_labs};
+pub use sweep::{Sweep, remove_lab, sweep};
