@@ -1,7 +1,8 @@
 //! What agents are told about the mesh: their two files, as data.
 
 use crate::agent::DevelopmentCa;
-use crate::pod::{Pod, PodSpec};
+use crate::pod::Pod;
+use crate::podspec::PodSpec;
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 //! The applications' own TLS: a fresh self-signed certificate per lab, handed to pods through their environment.
 
-use crate::pod::PodSpec;
+use crate::podspec::PodSpec;
 use anyhow::Result;
 use rcgen::{CertificateParams, KeyPair};
 
