@@ -81,6 +81,9 @@ pub enum LeaveReason {
     Deleted,
     /// The network namespace no longer exists, so neither do the rules in it.
     NamespaceGone,
+    /// The pod has a new sandbox, whose listeners take the place of this one's. Rules that lead
+    /// nowhere stay in the dead sandbox: nothing could leave it in clear.
+    Replaced,
 }
 
 /// One thing to undo. Rules go first, or traffic would be led to listeners that are gone.
@@ -162,10 +165,14 @@ impl Stage {
             Self::Leaving(rest) => rest,
             Self::Gone => &[],
         };
-        let rules_exist = reason != LeaveReason::NamespaceGone;
-        all.iter()
-            .copied()
-            .filter(|o| rules_exist || *o != RemoveRules)
+        let spared: &[Obligation] = match reason {
+            LeaveReason::EnrolmentFailed | LeaveReason::Deleted => &[],
+            LeaveReason::NamespaceGone => &[RemoveRules],
+            LeaveReason::Replaced => &[RemoveRules, CloseListeners],
+        };
+        let undone = all.iter().copied();
+        undone
+            .filter(|obligation| !spared.contains(obligation))
             .collect()
     }
 }

@@ -79,8 +79,11 @@ impl Table {
             .on(event)
             .map_err(|refused| TableError::OutOfOrder(key.clone(), refused))?;
         if let (Stage::Leaving(obligations), true) = (&mut next, shared) {
-            // Rules, listeners and certificate still serve the pod's other attachment.
-            obligations.retain(|obligation| *obligation == Obligation::ForgetRecord);
+            // Rules and listeners still serve the pod's other attachment.
+            obligations.retain(|obligation| match obligation {
+                Obligation::RemoveRules | Obligation::CloseListeners => false,
+                Obligation::ReleaseCertificate | Obligation::ForgetRecord => true,
+            });
         }
         entry.stage = next.clone();
         if next == Stage::Gone {

@@ -32,6 +32,7 @@ fn all_events() -> Vec<Event> {
         Event::Leave(LeaveReason::EnrolmentFailed),
         Event::Leave(LeaveReason::Deleted),
         Event::Leave(LeaveReason::NamespaceGone),
+        Event::Leave(LeaveReason::Replaced),
     ]
 }
 
@@ -112,6 +113,12 @@ fn rules_of_a_gone_namespace_are_not_removed() {
 }
 
 #[test]
+fn a_replaced_sandbox_leaves_the_new_ones_listeners_alone() {
+    let replaced = Stage::Enrolled(Traffic::Ready).obligations(LeaveReason::Replaced);
+    assert_eq!(replaced, [ReleaseCertificate, ForgetRecord]);
+}
+
+#[test]
 fn obligations_are_in_order() {
     for stage in all_stages() {
         assert!(
@@ -154,8 +161,8 @@ fn no_other_transition_exists() {
         }
     }
     // Forward: 5 single steps, Recorded and CertificateReady from two traffic states each,
-    // Restored, Undone; leaving: 3 reasons from 9 stages.
-    assert_eq!(allowed, 5 + 2 + 2 + 1 + 1 + 27);
+    // Restored, Undone; leaving: 4 reasons from 9 stages.
+    assert_eq!(allowed, 5 + 2 + 2 + 1 + 1 + 36);
 }
 
 #[test]

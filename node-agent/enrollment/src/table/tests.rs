@@ -97,7 +97,10 @@ fn a_second_interface_does_not_take_the_first_one_down() {
     let (first, second) = (record("c1", "eth0", "u1", 1), record("c1", "net1", "u1", 1));
     enrol(&mut table, &first);
     assert!(enrol(&mut table, &second).older.is_empty());
-    assert_eq!(leave(&mut table, &second), [Obligation::ForgetRecord]);
+    assert_eq!(
+        leave(&mut table, &second),
+        [Obligation::ReleaseCertificate, Obligation::ForgetRecord]
+    );
     table.advance(&second.attachment, Event::Undone).unwrap();
     assert_eq!(
         leave(&mut table, &first).len(),
