@@ -151,7 +151,10 @@ impl Exposition {
     }
 
     fn runtimes(&mut self, shared: &Shared) {
-        let metrics: Vec<_> = lock(&shared.runtimes).iter().map(|h| h.metrics()).collect();
+        let metrics: Vec<_> = lock(&shared.runtimes)
+            .iter()
+            .map(tokio::runtime::Handle::metrics)
+            .collect();
         if metrics.is_empty() {
             return;
         }

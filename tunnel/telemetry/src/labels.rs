@@ -189,7 +189,7 @@ pub(crate) fn log_parts(subject: &Subject<'_>, format: LogFormat) -> LogParts {
         source.text_field("src.workload", shown_name(workload));
         source.text_field("src.namespace", &workload.namespace);
     }
-    source.identity("src.identity", subject.source().filter(|_| mtls));
+    source.identity("src.identity", subject.source().as_deref().filter(|_| mtls));
     source.text_field(
         "src.cluster",
         subject
@@ -208,7 +208,10 @@ pub(crate) fn log_parts(subject: &Subject<'_>, format: LogFormat) -> LogParts {
     let workload = subject.parties.destination.as_deref();
     destination.text_field("dst.workload", workload.map_or("", shown_name));
     destination.text_field("dst.namespace", workload.map_or("", |w| &w.namespace));
-    destination.identity("dst.identity", subject.destination().filter(|_| mtls));
+    destination.identity(
+        "dst.identity",
+        subject.destination().as_deref().filter(|_| mtls),
+    );
     destination.text_field("dst.cluster", workload.map_or("", |w| &w.cluster_id));
     destination.text_field("direction", subject.direction.label());
     LogParts {
@@ -232,8 +235,8 @@ struct FieldWriter {
 }
 
 impl FieldWriter {
-    fn identity(&mut self, name: &str, identity: Option<String>) {
-        self.text_field(name, identity.as_deref().unwrap_or(""));
+    fn identity(&mut self, name: &str, identity: Option<&str>) {
+        self.text_field(name, identity.unwrap_or(""));
     }
 
     /// Appends a field; an empty value means there is nothing to say, and the field is left out.

@@ -9,6 +9,8 @@
 //! It owns the metric families and their memory, the vocabulary of the access log, and the log
 //! queue with its thread.
 
+#![forbid(unsafe_code)]
+
 mod access;
 mod connection;
 mod counters;

@@ -209,10 +209,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut batch = Vec::new();
-        loop {
-            let Some(lines) = self.next_batch(&mut batch) else {
-                break;
-            };
+        while let Some(lines) = self.next_batch(&mut batch) {
             self.append_drop_notice(&mut batch);
             let outcome = self.sink.write_all(&batch).and_then(|()| self.sink.flush());
             if outcome.is_err() {

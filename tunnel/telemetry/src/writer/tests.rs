@@ -1,5 +1,11 @@
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::panic,
+    reason = "tests"
+)]
 
+use std::fmt::Write as _;
 use std::sync::mpsc;
 
 use super::*;
@@ -8,7 +14,7 @@ use crate::tests::Kept;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn notice() -> DropNotice {
-    Box::new(|line, lost| line.push_str(&format!("lost {lost}\n")))
+    Box::new(|line, lost| writeln!(line, "lost {lost}").unwrap())
 }
 
 /// A sink that takes each write only when told to.
