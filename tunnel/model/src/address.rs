@@ -1,40 +1,50 @@
-//! Addresses by the part they play.
-//!
-//! A transparent proxy's classic error is to use the address of one part for another, so each has
-//! a type of its own. All of them hold IPv4 addresses as IPv4, never mapped into IPv6.
-
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-macro_rules! roles {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+/// An address with a v4-mapped IPv6 address written as the IPv4 address it is.
+///
+/// Wildcard IPv6 listeners report IPv4 peers in the mapped form; every lookup and every rule
+/// wants the other one.
+#[must_use]
+pub fn canonical_address(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+macro_rules! role {
+    ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(SocketAddr);
 
         impl $name {
-            /// The address in this part; a v4-mapped IPv6 address becomes IPv4.
+            /// Takes an address in this role, v4-mapped IPv6 written as IPv4.
             #[must_use]
             pub fn new(address: SocketAddr) -> Self {
-                Self(SocketAddr::new(address.ip().to_canonical(), address.port()))
+                Self(canonical_address(address))
             }
 
-            /// The plain address, for system calls and logs.
+            /// The plain socket address.
             #[must_use]
-            pub const fn get(self) -> SocketAddr {
+            pub fn get(self) -> SocketAddr {
                 self.0
             }
 
-            /// Its IP address.
+            /// The IP address.
             #[must_use]
-            pub const fn ip(self) -> IpAddr {
+            pub fn ip(self) -> IpAddr {
                 self.0.ip()
             }
 
-            /// Its port.
+            /// The port.
             #[must_use]
-            pub const fn port(self) -> u16 {
+            pub fn port(self) -> u16 {
                 self.0.port()
+            }
+        }
+
+        impl From<SocketAddr> for $name {
+            fn from(address: SocketAddr) -> Self {
+                Self::new(address)
             }
         }
 
@@ -43,52 +53,22 @@ macro_rules! roles {
                 self.0.fmt(f)
             }
         }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self.0)
-            }
-        }
-    )*};
+    };
 }
 
-roles! {
-    /// Who opened a connection.
-    SourceAddr;
-    /// Where a captured connection wanted to go before it was redirected.
-    OriginalDst;
-    /// Whom we dial for it.
-    NextHop;
-    /// What the CONNECT names: the address the peer delivers to.
-    HboneTarget;
+role! {
+    /// Where a connection came from.
+    SourceAddr
 }
-
-/// The Kubernetes uid of a pod, or what a foreign agent uses in its place.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PodUid(std::sync::Arc<str>);
-
-impl PodUid {
-    /// Wraps a uid.
-    #[must_use]
-    pub fn new(uid: impl Into<std::sync::Arc<str>>) -> Self {
-        Self(uid.into())
-    }
-
-    /// The text.
-    #[must_use]
-    pub const fn as_arc(&self) -> &std::sync::Arc<str> {
-        &self.0
-    }
+role! {
+    /// Where the application wanted a captured connection to go.
+    OriginalDst
 }
-
-impl fmt::Display for PodUid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+role! {
+    /// Where the tunnel itself connects to.
+    NextHop
 }
-
-impl fmt::Debug for PodUid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PodUid({})", self.0)
-    }
+role! {
+    /// The destination named in the CONNECT authority of a tunnel stream.
+    HboneTarget
 }

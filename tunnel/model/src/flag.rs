@@ -1,26 +1,24 @@
-//! The response flags of metrics: why a connection failed, in the words dashboards know.
-
 use std::fmt;
 
-/// `response_flags` of the traffic metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// Why a connection ended, as the `response_flags` metric label says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub enum ResponseFlag {
-    /// Nothing to report.
+    /// Nothing went wrong.
     #[default]
     None,
-    /// A policy refused it.
+    /// Refused by policy.
     Deny,
-    /// The next hop could not be reached, or the connection broke.
+    /// The next hop could not be reached.
     Connect,
-    /// TLS failed.
+    /// The TLS handshake failed.
     TlsFailure,
-    /// HTTP/2 failed.
+    /// HTTP/2 could not be set up inside a good TLS session.
     H2HandshakeFailure,
-    /// The next hop did not answer, as when a `NetworkPolicy` drops port 15008.
+    /// The next hop stayed silent, as it does behind a `NetworkPolicy` that drops packets.
     NetworkPolicy,
-    /// There was no certificate.
+    /// There is no identity to use, or the peer's is not the expected one.
     IdentityError,
-    /// The peer's certificate is revoked.
+    /// The peer's certificate was revoked.
     CertRevoked,
 }
 

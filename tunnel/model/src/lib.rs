@@ -1,32 +1,47 @@
-//! The mesh as the data plane sees it: identities, workloads, services, policies, and the
-//! immutable snapshot of them that every decision is taken on.
-//!
-//! It refuses to decide, to do I/O and to know where the facts come from. It owns the vocabulary:
-//! addresses by the part they play, identities, response flags, and the documents in which the
-//! facts are written.
+//! What the tunnel believes about the mesh: identities, workloads, services, policies, and an
+//! immutable indexed snapshot of them all, plus the document they may be read from.
+//! It refuses to decide anything, to reach a file, a socket or a clock, and to guess at what a
+//! malformed document meant: every mistake is named with its place.
+//! It owns the vocabulary every other part of the tunnel speaks.
 
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod document;
 mod flag;
+mod gateway;
 mod identity;
+mod intern;
+mod keys;
+mod matching;
 mod parties;
 mod policy;
 mod service;
+mod snapshot;
+mod state;
 mod workload;
 
-pub use address::{HboneTarget, NextHop, OriginalDst, PodUid, SourceAddr};
+pub use address::{HboneTarget, NextHop, OriginalDst, SourceAddr, canonical_address};
 pub use flag::ResponseFlag;
-pub use identity::{Identity, ParseIdentityError};
+pub use gateway::{GatewayAddress, GatewayDestination, NetworkAddress};
+pub use identity::{Identity, IdentityError};
+pub use intern::Interner;
+/// The address block type used by services and policies.
+pub use ipnetwork::IpNetwork;
+pub use keys::{PodUid, PolicyKey, ServiceKey};
+pub use matching::{Match, ServiceAccountMatch, StringMatch};
 pub use parties::Parties;
-pub use policy::{
-    Clause, Match, Policy, PolicyAction, PolicyKey, PolicyRules, PolicyScope, Rule,
-    ServiceAccountMatch, StringMatch,
-};
+pub use policy::{Action, Clause, Policy, PolicyRules, Rule, Scope};
 pub use service::{
-    GatewayAddress, GatewayDestination, IpFamilies, LoadBalancer, LoadBalancerMode, NetworkAddress,
-    NetworkRange, Scope, Service, ServiceKey,
+    BalancingMode, HealthPolicy, IpFamilies, LoadBalancing, RoutingScope, Service, ServicePort,
+    Visibility, WeightedWaypoint,
 };
+pub use snapshot::{Endpoint, Snapshot, SnapshotBuilder};
+pub use state::MeshState;
 pub use workload::{
-    ApplicationTunnel, Health, Locality, PortMap, Protocol, Workload, WorkloadType,
+    ApplicationTunnel, Health, Locality, NetworkMode, PortMap, Protocol, ServicePorts,
+    TunnelProxying, Workload, WorkloadType,
 };
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,13 @@
-//! Who a connection is between, for log and metrics.
-
 use std::sync::Arc;
 
-use crate::service::Service;
-use crate::workload::Workload;
+use crate::{Service, Workload};
 
-/// What is known of both ends of a connection.
-#[derive(Clone, Debug, Default)]
+/// Who a connection is between, as far as the snapshot knew, for its log line and its metrics.
+#[derive(Debug, Clone, Default)]
 pub struct Parties {
-    /// The workload that opened it.
+    /// The workload that opened the connection.
     pub source: Option<Arc<Workload>>,
-    /// The workload that serves it.
+    /// The workload it goes to; for traffic through a waypoint, the waypoint's.
     pub destination: Option<Arc<Workload>>,
     /// The service it was addressed to.
     pub service: Option<Arc<Service>>,

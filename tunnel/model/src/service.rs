@@ -1,166 +1,189 @@
-//! Services: names and virtual addresses in front of workloads.
-
-use std::collections::HashMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
-use crate::identity::Identity;
+use crate::{GatewayAddress, Identity, NetworkAddress, ServiceKey};
 
-/// `namespace/hostname` of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceKey {
-    /// Namespace.
-    pub namespace: Arc<str>,
-    /// Full host name.
-    pub hostname: Arc<str>,
-}
-
-impl fmt::Display for ServiceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.hostname)
-    }
-}
-
-/// An address of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NetworkAddress {
-    /// The network; empty is the mesh's default one.
-    pub network: Arc<str>,
-    /// The address.
-    pub ip: IpAddr,
-}
-
-/// A range of addresses of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NetworkRange {
-    /// The network.
-    pub network: Arc<str>,
-    /// The range.
-    pub range: IpNetwork,
-}
-
-/// Where a waypoint or a gateway is found.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct GatewayAddress {
-    /// The place.
-    pub destination: GatewayDestination,
-    /// Its HBONE port.
-    pub hbone_mtls_port: u16,
-}
-
-/// A gateway by name or by address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum GatewayDestination {
-    /// A service by name.
-    Hostname(ServiceKey),
-    /// A service or workload by address.
-    Address(NetworkAddress),
-}
-
-/// One property that routing may prefer to be equal on both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Same region.
-    Region,
-    /// Same zone.
-    Zone,
-    /// Same subzone.
-    Subzone,
-    /// Same node.
-    Node,
-    /// Same cluster.
-    Cluster,
-    /// Same network.
-    Network,
-}
-
-/// How endpoints are chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum LoadBalancerMode {
-    /// Any endpoint, by weight.
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum BalancingMode {
+    /// Any, by weight.
     #[default]
     Standard,
-    /// Only endpoints that match every scope.
+    /// Only those that match every scope.
     Strict,
-    /// The endpoints that match the longest prefix of scopes.
+    /// Those that match most scopes, in order.
     Failover,
-    /// No endpoint: the original destination.
+    /// None: the connection goes where it was going.
     Passthrough,
 }
 
-/// Load balancing of a service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadBalancer {
-    /// The mode.
-    pub mode: LoadBalancerMode,
-    /// Scopes in order of preference.
-    pub routing_preferences: Vec<Scope>,
-    /// Whether unhealthy endpoints are used too.
-    pub allow_unhealthy: bool,
+/// What can be compared between a client and an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RoutingScope {
+    /// The region.
+    Region,
+    /// The zone.
+    Zone,
+    /// The part of the zone.
+    Subzone,
+    /// The node.
+    Node,
+    /// The cluster.
+    Cluster,
+    /// The network.
+    Network,
 }
 
-/// Address families a service offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// Which endpoints may be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HealthPolicy {
+    /// The healthy ones.
+    #[default]
+    OnlyHealthy,
+    /// All of them.
+    AllowAll,
+}
+
+/// How a service spreads its connections.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadBalancing {
+    /// How an endpoint is chosen.
+    pub mode: BalancingMode,
+    /// What it is compared by, most important first.
+    pub routing_preferences: Vec<RoutingScope>,
+    /// Which endpoints may be chosen.
+    pub health_policy: HealthPolicy,
+}
+
+/// Which address families a service uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IpFamilies {
-    /// Not restricted.
+    /// Whatever its endpoints have.
     #[default]
     Automatic,
-    /// IPv4 only.
-    V4Only,
-    /// IPv6 only.
-    V6Only,
+    /// Only IPv4.
+    Ipv4Only,
+    /// Only IPv6.
+    Ipv6Only,
     /// Both.
     Dual,
 }
 
-/// One service of the mesh (`istio.workload.Service`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Service {
-    /// Short name.
-    pub name: Arc<str>,
-    /// Namespace.
-    pub namespace: Arc<str>,
-    /// Full host name.
-    pub hostname: Arc<str>,
-    /// Virtual addresses.
-    pub vips: Vec<NetworkAddress>,
-    /// Virtual ranges.
-    pub cidr_vips: Vec<NetworkRange>,
-    /// Service port → target port; target 0 is looked up at each endpoint.
-    pub ports: HashMap<u16, u16>,
-    /// Identities accepted of its endpoints besides their own.
-    pub subject_alt_names: Vec<Identity>,
-    /// The waypoint in front of it, if any.
-    pub waypoint: Option<GatewayAddress>,
-    /// Load balancing.
-    pub load_balancer: LoadBalancer,
-    /// Address families.
-    pub ip_families: IpFamilies,
-    /// Whether this one wins over services of the same host name.
-    pub canonical: bool,
-    /// Whether only its own namespace sees it.
-    pub namespace_private: bool,
-}
-
-impl Service {
-    /// Its key.
+impl IpFamilies {
+    /// Whether addresses of the family of `ip` may be used.
     #[must_use]
-    pub fn key(&self) -> ServiceKey {
-        ServiceKey {
-            namespace: Arc::clone(&self.namespace),
-            hostname: Arc::clone(&self.hostname),
+    pub fn accepts(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Automatic | Self::Dual => true,
+            Self::Ipv4Only => ip.is_ipv4(),
+            Self::Ipv6Only => ip.is_ipv6(),
         }
     }
 }
 
-impl Default for ServiceKey {
-    fn default() -> Self {
+/// Who can see a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Visibility {
+    /// Everybody.
+    #[default]
+    Public,
+    /// Clients of its own namespace.
+    Namespace,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServicePort {
+    /// The port clients use.
+    pub port: u16,
+    /// The port of its endpoints; 0 when each endpoint maps it by itself.
+    pub target: u16,
+}
+
+/// One of several waypoints among which connections are spread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightedWaypoint {
+    /// The waypoint.
+    pub waypoint: GatewayAddress,
+    /// Its share.
+    pub weight: u32,
+}
+
+/// A name and addresses behind which endpoints stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its full hostname.
+    pub hostname: Arc<str>,
+    /// Its addresses.
+    pub vips: Vec<NetworkAddress>,
+    /// Blocks of addresses, each with its network, that are all its own.
+    pub cidr_vips: Vec<(Arc<str>, IpNetwork)>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// Identities its endpoints may show beside their own.
+    pub subject_alt_names: Vec<Identity>,
+    /// Where traffic addressed to it must go first.
+    pub waypoint: Option<GatewayAddress>,
+    /// Several such places, with shares.
+    pub weighted_waypoints: Vec<WeightedWaypoint>,
+    /// How connections are spread over its endpoints.
+    pub load_balancing: LoadBalancing,
+    /// Which address families it uses.
+    pub ip_families: IpFamilies,
+    /// Whether it is preferred among services of the same address or hostname.
+    pub canonical: bool,
+    /// Who can see it.
+    pub visibility: Visibility,
+}
+
+impl Service {
+    /// A service with a name and nothing else.
+    #[must_use]
+    pub fn new(name: &str, namespace: &str, hostname: &str) -> Self {
         Self {
-            namespace: Arc::from(""),
-            hostname: Arc::from(""),
+            name: name.into(),
+            namespace: namespace.into(),
+            hostname: hostname.into(),
+            vips: Vec::new(),
+            cidr_vips: Vec::new(),
+            ports: Vec::new(),
+            subject_alt_names: Vec::new(),
+            waypoint: None,
+            weighted_waypoints: Vec::new(),
+            load_balancing: LoadBalancing::default(),
+            ip_families: IpFamilies::Automatic,
+            canonical: false,
+            visibility: Visibility::Public,
         }
+    }
+
+    /// What names it.
+    #[must_use]
+    pub fn key(&self) -> ServiceKey {
+        ServiceKey::new(Arc::clone(&self.namespace), Arc::clone(&self.hostname))
+    }
+
+    /// The target port it gives for a port of its own; `Some(0)` when each endpoint maps it.
+    #[must_use]
+    pub fn target(&self, port: u16) -> Option<u16> {
+        self.ports.iter().find(|p| p.port == port).map(|p| p.target)
+    }
+
+    /// Whether clients of `namespace` can see it.
+    #[must_use]
+    pub fn visible_to(&self, namespace: &str) -> bool {
+        self.visibility == Visibility::Public || *self.namespace == *namespace
+    }
+
+    /// Whether traffic addressed to it must go through a waypoint.
+    #[must_use]
+    pub fn has_waypoint(&self) -> bool {
+        self.waypoint.is_some() || !self.weighted_waypoints.is_empty()
     }
 }

@@ -1,49 +1,65 @@
-//! Workloads: who lives behind an address.
-
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::identity::Identity;
-use crate::policy::PolicyKey;
-use crate::service::{GatewayAddress, ServiceKey};
+use crate::{GatewayAddress, Identity, PolicyKey, ServiceKey};
 
-/// How a workload is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// How a workload takes traffic from the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Protocol {
-    /// Plain TCP.
+    /// In clear.
     #[default]
     Tcp,
-    /// HBONE on port 15008.
+    /// Through HBONE tunnels.
     Hbone,
 }
 
-/// Whether a workload counts as able to serve.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+impl Protocol {
+    /// The name in documents and dumps.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Hbone => "HBONE",
+        }
+    }
+}
+
+/// Whether a workload may be chosen as an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Health {
-    /// Ready.
+    /// It may.
     #[default]
     Healthy,
-    /// Not ready.
+    /// Only for services that ask for unhealthy ones too.
     Unhealthy,
 }
 
-/// What kind of object a workload comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum WorkloadType {
-    /// A Deployment.
-    Deployment,
-    /// A `CronJob`.
-    CronJob,
-    /// A bare pod, and everything that is not told apart.
+/// Whose addresses a workload uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NetworkMode {
+    /// Its own.
     #[default]
+    Standard,
+    /// Its node's: the address says nothing about who it is.
+    HostNetwork,
+}
+
+/// What kind of object made the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WorkloadType {
+    /// A deployment.
+    #[default]
+    Deployment,
+    /// A cron job.
+    CronJob,
+    /// A bare pod.
     Pod,
-    /// A Job.
+    /// A job.
     Job,
 }
 
 impl WorkloadType {
-    /// The word in baggage keys (`k8s.<word>.name`).
+    /// The name in documents and dumps.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,92 +71,202 @@ impl WorkloadType {
     }
 }
 
-/// Where a workload runs, for locality-aware routing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// Where a workload runs, for load balancing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Locality {
-    /// Region.
+    /// The region.
     pub region: Arc<str>,
-    /// Zone.
+    /// The zone.
     pub zone: Arc<str>,
-    /// Subzone.
+    /// The part of the zone.
     pub subzone: Arc<str>,
 }
 
-/// A protocol the workload itself speaks on a port of its own for traffic from tunnels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How a proxy inside the workload's own pod wants to be handed streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TunnelProxying {
+    /// Bytes as they are.
+    None,
+    /// With a PROXY protocol header in front.
+    Proxy,
+}
+
+/// A proxy inside the workload's pod that takes streams for any destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ApplicationTunnel {
-    /// Whether a PROXY protocol header precedes the data.
-    pub proxy_protocol: bool,
-    /// The port, if it is not the one addressed.
+    /// What goes in front of the bytes.
+    pub proxying: TunnelProxying,
+    /// The port it listens on, if not the one the stream asks for.
     pub port: Option<u16>,
 }
 
-/// Port of a service → port of the workload.
-pub type PortMap = HashMap<u16, u16>;
+/// Which port of an endpoint serves which port of a service; shared by equal endpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct PortMap(Arc<[(u16, u16)]>);
 
-/// One workload of the mesh (`istio.workload.Workload`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+impl PortMap {
+    /// Takes (service port, target port) pairs.
+    pub fn new(pairs: impl IntoIterator<Item = (u16, u16)>) -> Self {
+        let mut pairs: Vec<_> = pairs.into_iter().collect();
+        pairs.sort_unstable();
+        Self(pairs.into())
+    }
+
+    /// The endpoint's port for a port of the service.
+    #[must_use]
+    pub fn target(&self, service_port: u16) -> Option<u16> {
+        let found = self.0.binary_search_by_key(&service_port, |pair| pair.0).ok()?;
+        self.0.get(found).map(|pair| pair.1)
+    }
+
+    /// All (service port, target port) pairs, by service port.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+/// The services a workload is an endpoint of, with the ports it serves of each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServicePorts(Box<[(ServiceKey, PortMap)]>);
+
+impl ServicePorts {
+    /// Takes the services with their ports.
+    pub fn new(services: impl IntoIterator<Item = (ServiceKey, PortMap)>) -> Self {
+        let mut services: Vec<_> = services.into_iter().collect();
+        services.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Self(services.into())
+    }
+
+    /// The ports served of one service.
+    #[must_use]
+    pub fn get(&self, service: &ServiceKey) -> Option<&PortMap> {
+        let found = self.0.binary_search_by(|entry| entry.0.cmp(service)).ok()?;
+        self.0.get(found).map(|entry| &entry.1)
+    }
+
+    /// All services with their ports, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&ServiceKey, &PortMap)> {
+        self.0.iter().map(|(service, ports)| (service, ports))
+    }
+
+    /// Whether it serves none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Something that sends and takes traffic: usually a pod.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
-    /// Primary key.
+    /// The primary key.
     pub uid: Arc<str>,
-    /// Name of record.
+    /// Its name.
     pub name: Arc<str>,
-    /// Namespace.
+    /// Its namespace.
     pub namespace: Arc<str>,
-    /// Service account.
-    pub service_account: Arc<str>,
-    /// Trust domain of its identity.
-    pub trust_domain: Arc<str>,
-    /// Addresses, IPv4 and IPv6.
+    /// Whom its certificate must name.
+    pub identity: Identity,
+    /// Its addresses.
     pub ips: Vec<IpAddr>,
-    /// Name to resolve when there is no address.
+    /// A name to resolve when it has no address.
     pub hostname: Arc<str>,
-    /// Network the addresses belong to.
+    /// The network its addresses are on.
     pub network: Arc<str>,
-    /// Whether it shares its node's network, and so has no address of its own.
-    pub host_network: bool,
-    /// How it is reached.
+    /// How it takes traffic.
     pub protocol: Protocol,
-    /// Node it runs on.
+    /// Whether its application speaks HBONE by itself.
+    pub native_tunnel: bool,
+    /// A proxy in its pod that takes streams for any destination.
+    pub application_tunnel: Option<ApplicationTunnel>,
+    /// Where traffic addressed to it must go first.
+    pub waypoint: Option<GatewayAddress>,
+    /// How its network is entered from another.
+    pub network_gateway: Option<GatewayAddress>,
+    /// The node it runs on.
     pub node: Arc<str>,
-    /// Name of the owning object, for telemetry.
-    pub workload_name: Arc<str>,
-    /// Kind of the owning object.
-    pub workload_type: WorkloadType,
-    /// Canonical service, for telemetry.
-    pub canonical_name: Arc<str>,
-    /// Canonical revision, for telemetry.
-    pub canonical_revision: Arc<str>,
-    /// Cluster it belongs to.
+    /// The cluster it runs in.
     pub cluster_id: Arc<str>,
     /// Where it runs.
     pub locality: Locality,
-    /// Services it serves, with their ports.
-    pub services: HashMap<ServiceKey, PortMap>,
-    /// Policies that name this workload.
+    /// The name of the object that made it.
+    pub workload_name: Arc<str>,
+    /// The kind of that object.
+    pub workload_type: WorkloadType,
+    /// The application's name, for telemetry.
+    pub canonical_name: Arc<str>,
+    /// The application's revision, for telemetry.
+    pub canonical_revision: Arc<str>,
+    /// The services it is an endpoint of.
+    pub services: ServicePorts,
+    /// The policies attached to it by name.
     pub authorization_policies: Vec<PolicyKey>,
-    /// Whether it can serve.
+    /// Whether it may be chosen as an endpoint.
     pub health: Health,
-    /// Weight in load balancing.
+    /// Whose addresses it uses.
+    pub network_mode: NetworkMode,
+    /// Its weight among the endpoints of a service.
     pub capacity: u32,
-    /// The waypoint in front of it, if any.
-    pub waypoint: Option<GatewayAddress>,
-    /// The gateway that leads to its network, if it is another.
-    pub network_gateway: Option<GatewayAddress>,
-    /// Whether it speaks HBONE itself.
-    pub native_tunnel: bool,
-    /// Protocol for traffic from tunnels, if any.
-    pub application_tunnel: Option<ApplicationTunnel>,
 }
 
 impl Workload {
-    /// The identity its certificate carries.
+    /// The cluster of a workload that does not name one.
+    pub const DEFAULT_CLUSTER: &str = "Kubernetes";
+
+    /// A workload with defaults for everything but its names and addresses; its namespace is the
+    /// identity's.
     #[must_use]
-    pub fn identity(&self) -> Identity {
-        Identity::new(
-            Arc::clone(&self.trust_domain),
-            Arc::clone(&self.namespace),
-            Arc::clone(&self.service_account),
-        )
+    pub fn new(uid: &str, name: &str, identity: Identity, ips: Vec<IpAddr>) -> Self {
+        let none: Arc<str> = "".into();
+        Self {
+            uid: uid.into(),
+            name: name.into(),
+            namespace: identity.namespace().into(),
+            identity,
+            ips,
+            hostname: Arc::clone(&none),
+            network: Arc::clone(&none),
+            protocol: Protocol::Tcp,
+            native_tunnel: false,
+            application_tunnel: None,
+            waypoint: None,
+            network_gateway: None,
+            node: Arc::clone(&none),
+            cluster_id: Self::DEFAULT_CLUSTER.into(),
+            locality: Locality::default(),
+            workload_name: Arc::clone(&none),
+            workload_type: WorkloadType::Deployment,
+            canonical_name: Arc::clone(&none),
+            canonical_revision: none,
+            services: ServicePorts::default(),
+            authorization_policies: Vec::new(),
+            health: Health::Healthy,
+            network_mode: NetworkMode::Standard,
+            capacity: 1,
+        }
+    }
+
+    /// Whom its certificate must name.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its service account.
+    #[must_use]
+    pub fn service_account(&self) -> &str {
+        self.identity.service_account()
+    }
+
+    /// Its trust domain.
+    #[must_use]
+    pub fn trust_domain(&self) -> &str {
+        self.identity.trust_domain()
+    }
+
+    /// Whether one of its addresses is `ip`.
+    #[must_use]
+    pub fn has_ip(&self, ip: IpAddr) -> bool {
+        self.ips.contains(&ip)
     }
 }

@@ -1,0 +1,54 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::{Identity, IdentityError};
+
+/// Gives equal texts one allocation, for documents that repeat the same few names many times.
+#[derive(Debug, Default)]
+pub struct Interner {
+    texts: HashSet<Arc<str>>,
+    last_identity: Option<Identity>,
+    identities: HashSet<Identity>,
+}
+
+impl Interner {
+    /// The shared copy of `text`.
+    pub fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.texts.get(text) {
+            return Arc::clone(shared);
+        }
+        let shared: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// The shared copy of an identity.
+    ///
+    /// # Errors
+    /// As [`Identity::new`].
+    pub fn identity(
+        &mut self,
+        trust_domain: &str,
+        namespace: &str,
+        service_account: &str,
+    ) -> Result<Identity, IdentityError> {
+        // Pods of one service account tend to follow each other.
+        if let Some(last) = &self.last_identity
+            && last.namespace() == namespace
+            && last.service_account() == service_account
+            && last.trust_domain() == trust_domain
+        {
+            return Ok(last.clone());
+        }
+        let made = Identity::new(trust_domain, namespace, service_account)?;
+        let shared = match self.identities.get(&made) {
+            Some(shared) => shared.clone(),
+            None => {
+                self.identities.insert(made.clone());
+                made
+            }
+        };
+        self.last_identity = Some(shared.clone());
+        Ok(shared)
+    }
+}
