@@ -53,11 +53,13 @@ impl Mesh {
         }));
     }
 
-    /// A pod that runs, as every other node shall see it. `services`: host name to ports.
+    /// A pod that runs, as every other node shall see it. `protocol`: HBONE in the mesh, TCP outside;
+    /// `services`: host name to ports.
     pub fn workload(
         &mut self,
         pod: &Pod,
         service_account: &str,
+        protocol: &str,
         services: &[(&str, &[ServicePort])],
     ) {
         let spec = pod.spec();
@@ -78,7 +80,7 @@ impl Mesh {
             "serviceAccount": service_account,
             "trustDomain": "cluster.local",
             "workloadIps": pod.ips(),
-            "protocol": "HBONE",
+            "protocol": protocol,
             "node": pod.node(),
             "workloadName": spec.name,
             "workloadType": "pod",

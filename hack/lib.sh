@@ -1,0 +1,92 @@
+# Shared by the scripts in this directory: `. "$(dirname "$0")/lib.sh"`.
+# Says what it does on standard error; standard output is for answers.
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '== %s\n' "$*" >&2; }
+
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Runs a command as root: directly, or through sudo for a plain user.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        die "this needs root, and there is no sudo"
+    fi
+}
+
+# What a run needs, as "file or program:Debian package". System directories count even outside of PATH.
+runtime_needs="containerd:containerd ctr:containerd runc:runc host-local:containernetworking-plugins
+iptables:iptables ip:iproute2 tcpdump:tcpdump nsenter:util-linux"
+build_needs="cc:gcc ar:binutils make:make ld:binutils"
+
+have() {
+    local directory
+    for directory in ${PATH//:/ } /usr/local/sbin /usr/sbin /sbin /usr/lib/cni /opt/cni/bin /usr/libexec/cni; do
+        [ -x "$directory/$1" ] && return 0
+    done
+    return 1
+}
+
+# install_missing "PROGRAM:PACKAGE ...": installs the packages of the programs that are not there.
+install_missing() {
+    local need missing=()
+    for need in $1; do
+        have "${need%%:*}" || missing+=("${need#*:}")
+    done
+    # A compiler without the C library's headers is no compiler.
+    if [[ $1 == *cc:gcc* && ! -e /usr/include/stdio.h ]]; then missing+=(libc6-dev); fi
+    [ ${#missing[@]} = 0 ] && return 0
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+    command -v apt-get >/dev/null ||
+        die "please install: ${missing[*]} (names as in Debian; only Debian-like systems are known here)"
+    say "installing ${missing[*]}"
+    local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+    as_root "${quiet[@]}" update >&2
+    as_root "${quiet[@]}" install -y --no-install-recommends "${missing[@]}" >&2
+}
+
+# Finds cargo, also where rustup puts it without touching PATH.
+need_rust() {
+    command -v cargo >/dev/null || PATH="$HOME/.cargo/bin:$PATH"
+    command -v cargo >/dev/null || die "Rust is not installed; see https://rustup.rs"
+}
+
+# The directory cargo builds into.
+target_directory() {
+    cargo metadata --manifest-path "$repository/Cargo.toml" --format-version 1 --no-deps |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
+
+# build_static PACKAGE PROGRAM: a release build that needs no library of its machine; prints its path.
+build_static() {
+    local triple
+    triple=$(rustc -vV | sed -n 's/^host: //p')
+    # With an explicit target the flags do not reach build scripts and procedural macros.
+    (cd "$repository" && cargo build --release --locked -p "$1" --bin "$2" --target "$triple" \
+        --config "target.$triple.rustflags=['-C','target-feature=+crt-static']" \
+        --config "profile.release.strip='symbols'" >&2)
+    printf '%s/%s/release/%s\n' "$(target_directory)" "$triple" "$2"
+}
+
+# Builds all programs of a lab into one directory and prints it: ambient-agent, ambient-cni, podkit, lab.
+build_lab() {
+    local target bin plugin podkit
+    target=$(target_directory)
+    bin="$target/lab-bin"
+    say "building the agent and the lab"
+    (cd "$repository" && cargo build --release --locked -p node-agent -p e2e-netlab >&2)
+    say "building the plugin, static"
+    plugin=$("$repository/hack/build-plugin")
+    say "building the pods' program, static"
+    podkit=$(build_static e2e-podkit podkit)
+    mkdir -p "$bin"
+    ln -sf "$target/release/ambient-agent" "$target/release/lab" "$plugin" "$podkit" "$bin/"
+    printf '%s\n' "$bin"
+}
