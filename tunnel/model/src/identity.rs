@@ -61,7 +61,11 @@ impl Identity {
         let trust_domain_end = u16::try_from(SCHEME.len() + trust_domain).unwrap_or(u16::MAX);
         let namespace_end =
             trust_domain_end.saturating_add(u16::try_from(4 + namespace).unwrap_or(u16::MAX));
-        Self { text, trust_domain_end, namespace_end }
+        Self {
+            text,
+            trust_domain_end,
+            namespace_end,
+        }
     }
 
     /// The trust domain.
@@ -99,7 +103,10 @@ fn check_part(part: &'static str, value: &str) -> Result<(), IdentityError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     let dots = value == "." || value == "..";
     if value.is_empty() || value.len() > 253 || dots || !value.bytes().all(allowed) {
-        return Err(IdentityError::Part { part, value: value.chars().take(300).collect() });
+        return Err(IdentityError::Part {
+            part,
+            value: value.chars().take(300).collect(),
+        });
     }
     Ok(())
 }

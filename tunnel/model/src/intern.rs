@@ -41,13 +41,8 @@ impl Interner {
             return Ok(last.clone());
         }
         let made = Identity::new(trust_domain, namespace, service_account)?;
-        let shared = match self.identities.get(&made) {
-            Some(shared) => shared.clone(),
-            None => {
-                self.identities.insert(made.clone());
-                made
-            }
-        };
+        let shared = self.identities.get(&made).unwrap_or(&made).clone();
+        self.identities.insert(shared.clone());
         self.last_identity = Some(shared.clone());
         Ok(shared)
     }

@@ -115,7 +115,10 @@ impl PortMap {
     /// The endpoint's port for a port of the service.
     #[must_use]
     pub fn target(&self, service_port: u16) -> Option<u16> {
-        let found = self.0.binary_search_by_key(&service_port, |pair| pair.0).ok()?;
+        let found = self
+            .0
+            .binary_search_by_key(&service_port, |pair| pair.0)
+            .ok()?;
         self.0.get(found).map(|pair| pair.1)
     }
 
