@@ -1,0 +1,14 @@
+//! The server side of the plugin protocol: one connection per run of the plugin.
+
+mod add;
+mod failure;
+mod link;
+mod others;
+mod server;
+mod socket;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use server::serve;
+pub(crate) use socket::{PluginSocket, SocketError};

@@ -1,0 +1,140 @@
+//! The pod table and its one owner.
+//!
+//! Commands go in, outcomes come out; everybody else sees an immutable view. Work on one pod is
+//! done by whoever holds the pod's [`Turn`], so an ADD and a DEL of the same pod cannot
+//! interleave, while different pods do not wait for each other.
+
+mod owner;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use node_agent_enrollment::{
+    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, Stage, TableError,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use turns::Turn;
+
+use crate::state::{Generation, StateWriter};
+use owner::{Command, Owner};
+
+/// What others see of the table.
+pub(crate) type View = Arc<Vec<Entry>>;
+
+/// A transition that took place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Advanced {
+    /// Where the attachment is now.
+    pub(crate) stage: Stage,
+    /// The state that holds the transition; wait for it to be durable where that matters.
+    pub(crate) generation: Generation,
+}
+
+/// A command that could not be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PodsError {
+    /// It does not fit the table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The owner is gone because the agent stops.
+    #[error("the agent is stopping")]
+    Stopping,
+}
+
+/// Handle to the owner of the pod table.
+#[derive(Debug, Clone)]
+pub(crate) struct Pods {
+    commands: mpsc::UnboundedSender<Command>,
+    view: watch::Receiver<View>,
+}
+
+impl Pods {
+    /// Makes the table; the returned future is its owner, to be spawned, and ends when the last
+    /// handle and the last turn are gone.
+    pub(crate) fn start(writer: StateWriter) -> (Self, impl Future<Output = ()>) {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (publish, view) = watch::channel(View::default());
+        let owner = Owner::new(inbox, commands.downgrade(), publish, writer);
+        (Self { commands, view }, owner.run())
+    }
+
+    /// Waits for the turn to work on a pod. `pod` is what the caller believes the attachment
+    /// belongs to; the table knows better if it knows the attachment.
+    pub(crate) async fn turn(
+        &self,
+        attachment: AttachmentKey,
+        pod: Option<PodKey>,
+    ) -> Result<Turn, PodsError> {
+        self.ask(|reply| Command::Turn {
+            attachment,
+            pod,
+            reply,
+        })
+        .await
+    }
+
+    /// Enters an attachment in its first stage.
+    pub(crate) async fn begin(
+        &self,
+        record: Arc<PodRecord>,
+        stage: Stage,
+    ) -> Result<Begun, PodsError> {
+        self.ask(|reply| Command::Begin {
+            record,
+            stage,
+            reply,
+        })
+        .await
+    }
+
+    /// Moves an attachment on.
+    pub(crate) async fn advance(
+        &self,
+        attachment: &AttachmentKey,
+        event: Event,
+    ) -> Result<Advanced, PodsError> {
+        let attachment = attachment.clone();
+        Ok(self
+            .ask(|reply| Command::Advance {
+                attachment,
+                event,
+                reply,
+            })
+            .await??)
+    }
+
+    /// One attachment, if it is in the table.
+    pub(crate) async fn get(&self, attachment: &AttachmentKey) -> Result<Option<Entry>, PodsError> {
+        let attachment = attachment.clone();
+        self.ask(|reply| Command::Get { attachment, reply }).await
+    }
+
+    /// Attachments that the runtime no longer has, given all that it has.
+    pub(crate) async fn missing_from(
+        &self,
+        valid: Vec<AttachmentKey>,
+    ) -> Result<Vec<AttachmentKey>, PodsError> {
+        self.ask(|reply| Command::MissingFrom { valid, reply })
+            .await
+    }
+
+    /// The table as it was a moment ago.
+    pub(crate) fn view(&self) -> View {
+        Arc::clone(&self.view.borrow())
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, PodsError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(command(reply))
+            .map_err(|_| PodsError::Stopping)?;
+        answer.await.map_err(|_| PodsError::Stopping)
+    }
+}

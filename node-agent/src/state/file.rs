@@ -1,0 +1,139 @@
+//! The state file and its directory.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use node_agent_enrollment::Snapshot;
+
+/// The state directory could not be used: the operator must see to the disk or the permissions.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub(crate) struct StateError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// What was found at start.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The pods to bring back.
+    pub(crate) snapshot: Snapshot,
+    /// What was wrong, for the operator; each was set aside, none was repaired by guessing.
+    pub(crate) complaints: Vec<String>,
+}
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Opens the directory, creating it for root alone.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        let fail = failing("create", path);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(fail)?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Reads the state: the current file, or, if that is damaged, the previous one.
+    pub(crate) fn load(&self) -> Result<Loaded, StateError> {
+        let mut complaints = Vec::new();
+        for name in [CURRENT, PREVIOUS] {
+            let path = self.path.join(name);
+            let bytes = match std::fs::read(&path) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failing("read", &path)(error)),
+            };
+            match Snapshot::decode(&bytes) {
+                Ok(snapshot) => {
+                    return Ok(Loaded {
+                        snapshot,
+                        complaints,
+                    });
+                }
+                Err(why) => complaints.push(self.set_aside(name, &why.to_string())?),
+            }
+        }
+        Ok(Loaded {
+            snapshot: Snapshot::of(Vec::new()),
+            complaints,
+        })
+    }
+
+    /// Writes the state so that a crash at any instant leaves a whole file.
+    pub(crate) fn store(&self, snapshot: &Snapshot) -> Result<(), StateError> {
+        let (new, current, previous) = (
+            self.path.join(NEW),
+            self.path.join(CURRENT),
+            self.path.join(PREVIOUS),
+        );
+        let bytes = snapshot
+            .encode()
+            .map_err(io::Error::other)
+            .map_err(failing("encode", &new))?;
+        write_flushed(&new, &bytes).map_err(failing("write", &new))?;
+        keep_previous(&current, &previous).map_err(failing("keep", &previous))?;
+        std::fs::rename(&new, &current).map_err(failing("replace", &current))?;
+        File::open(&self.path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failing("flush", &self.path))
+    }
+
+    fn set_aside(&self, name: &str, why: &str) -> Result<String, StateError> {
+        let (from, to) = (
+            self.path.join(name),
+            self.path.join(format!("{name}.damaged")),
+        );
+        std::fs::rename(&from, &to).map_err(failing("set aside", &from))?;
+        Ok(format!(
+            "{}: {why}; set aside as {}",
+            from.display(),
+            to.display()
+        ))
+    }
+}
+
+fn write_flushed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn keep_previous(current: &Path, previous: &Path) -> io::Result<()> {
+    let absent_is_fine = |outcome: io::Result<()>| match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    absent_is_fine(std::fs::remove_file(previous))?;
+    absent_is_fine(std::fs::hard_link(current, previous))
+}
+
+fn failing(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError + use<> {
+    let path = path.to_owned();
+    move |source| StateError {
+        action,
+        path,
+        source,
+    }
+}
+
+const CURRENT: &str = "pods.json";
+const PREVIOUS: &str = "pods.json.previous";
+const NEW: &str = "pods.json.new";

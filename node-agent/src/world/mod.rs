@@ -1,0 +1,106 @@
+//! Everything enrolment does to the world outside the agent's own tables: listeners, rules,
+//! certificates, the mesh's view of a pod. One implementation is real, the other is scripted by
+//! tests.
+
+#[cfg(test)]
+pub(crate) mod scripted;
+
+use std::error::Error;
+use std::future::Future;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
+use node_agent_redirect::RedirectPlan;
+
+/// A step that failed, with its cause; the texts name whose fault it is and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub(crate) struct WorldError {
+    #[source]
+    cause: Box<dyn Error + Send + Sync>,
+    /// Whether the same step may succeed later without anybody doing anything.
+    pub(crate) retry: bool,
+}
+
+impl WorldError {
+    /// A failure that may pass by itself.
+    pub(crate) fn passing(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            cause: cause.into(),
+            retry: true,
+        }
+    }
+
+    /// A failure that stays until somebody acts.
+    pub(crate) fn lasting(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            cause: cause.into(),
+            retry: false,
+        }
+    }
+}
+
+/// What enrolment needs of the world.
+pub(crate) trait World: Send + Sync + 'static {
+    /// Which namespace a descriptor means; refuses what is no network namespace, and the host's.
+    fn identify(&self, netns: &OwnedFd) -> Result<NamespaceId, WorldError>;
+
+    /// Opens the namespace at a path, if there is one.
+    fn open(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, WorldError>;
+
+    /// The addresses that the namespace's interfaces carry.
+    fn addresses(
+        &self,
+        netns: Arc<OwnedFd>,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, WorldError>> + Send;
+
+    /// The rules a pod with these addresses needs.
+    fn plan(&self, addresses: &[IpAddr]) -> RedirectPlan;
+
+    /// Takes interest in the certificate of a pod's identity; one release for each.
+    fn hold_certificate(&self, record: &PodRecord);
+
+    /// Gives the interest up.
+    fn release_certificate(&self, record: &PodRecord);
+
+    /// Waits until there is a certificate.
+    fn certificate(&self, record: &PodRecord) -> impl Future<Output = ()> + Send;
+
+    /// Why there is none yet.
+    fn certificate_problem(&self, record: &PodRecord) -> Option<String>;
+
+    /// Opens the pod's listeners and tells the mesh of the pod; listeners exist on return.
+    fn open_listeners(
+        &self,
+        record: &PodRecord,
+        netns: OwnedFd,
+    ) -> impl Future<Output = Result<(), WorldError>> + Send;
+
+    /// Closes them, cuts their connections and withdraws the pod; harmless if there are none.
+    fn close_listeners(&self, pod: &PodKey) -> impl Future<Output = ()> + Send;
+
+    /// Whether the pod's listeners are open.
+    fn has_listeners(&self, pod: &PodKey) -> bool;
+
+    /// Tries the way through the rules to the listeners.
+    fn probe(&self, pod: &PodKey) -> impl Future<Output = Result<(), WorldError>> + Send;
+
+    /// Takes the rules out; harmless if there are none.
+    fn remove_rules(
+        &self,
+        record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> impl Future<Output = Result<(), WorldError>> + Send;
+
+    /// Brings the rules back to the plan if they are not; says what had changed.
+    fn repair_rules(
+        &self,
+        record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> impl Future<Output = Result<Vec<String>, WorldError>> + Send;
+}

@@ -1,0 +1,192 @@
+//! A world that does what a test says, and remembers what was done to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
+use node_agent_redirect::{Backend, RedirectPlan};
+use tokio::sync::watch;
+
+use super::{World, WorldError};
+
+/// How a step goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Goes {
+    #[default]
+    Well,
+    Wrong,
+    /// It never ends.
+    Nowhere,
+}
+
+/// What the world looks like.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) listeners: BTreeSet<PodKey>,
+    /// Namespaces with rules in them, by inode.
+    pub(crate) rules: BTreeSet<u64>,
+    pub(crate) holds: BTreeMap<String, usize>,
+    pub(crate) opening: Goes,
+    pub(crate) probing: Goes,
+    pub(crate) certifying: Goes,
+    pub(crate) removing: Goes,
+    /// Addresses found in every namespace.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// What was done, in order.
+    pub(crate) done: Vec<String>,
+}
+
+/// The world; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Scripted {
+    state: Arc<Mutex<State>>,
+    /// Counts changes, so that a test can wait for one.
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Scripted {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Scripted {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Waits until the world is as wanted; a test's own time limit ends the wait.
+    pub(crate) async fn becomes(&self, wanted: impl Fn(&State) -> bool) {
+        let mut changes = self.changes.subscribe();
+        while !wanted(&self.state()) {
+            changes.changed().await.unwrap();
+        }
+    }
+
+    fn note(&self, what: String) {
+        self.state().done.push(what);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    async fn go(&self, how: Goes) -> Result<(), WorldError> {
+        match how {
+            Goes::Well => Ok(()),
+            Goes::Wrong => Err(WorldError::passing("scripted to fail")),
+            Goes::Nowhere => pending().await,
+        }
+    }
+}
+
+impl World for Scripted {
+    fn identify(&self, netns: &OwnedFd) -> Result<NamespaceId, WorldError> {
+        let stat = nix::sys::stat::fstat(netns).map_err(WorldError::lasting)?;
+        Ok(NamespaceId {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
+    }
+
+    fn open(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, WorldError> {
+        Ok(std::fs::File::open(path)
+            .ok()
+            .map(|file| Arc::new(file.into())))
+    }
+
+    async fn addresses(&self, _netns: Arc<OwnedFd>) -> Result<Vec<IpAddr>, WorldError> {
+        Ok(self.state().addresses.clone())
+    }
+
+    fn plan(&self, _addresses: &[IpAddr]) -> RedirectPlan {
+        RedirectPlan::new(Backend::Nft)
+    }
+
+    fn hold_certificate(&self, record: &PodRecord) {
+        *self
+            .state()
+            .holds
+            .entry(record.service_account.clone())
+            .or_default() += 1;
+        self.note(format!("hold {}", record.service_account));
+    }
+
+    fn release_certificate(&self, record: &PodRecord) {
+        {
+            let mut state = self.state();
+            let holds = state.holds.get_mut(&record.service_account).unwrap();
+            *holds = holds.checked_sub(1).unwrap();
+        }
+        self.note(format!("release {}", record.service_account));
+    }
+
+    async fn certificate(&self, _record: &PodRecord) {
+        self.note("certificate".to_owned());
+        let how = self.state().certifying;
+        if self.go(how).await.is_err() {
+            pending().await
+        }
+    }
+
+    fn certificate_problem(&self, _record: &PodRecord) -> Option<String> {
+        Some("scripted to be late".to_owned())
+    }
+
+    async fn open_listeners(&self, record: &PodRecord, _netns: OwnedFd) -> Result<(), WorldError> {
+        let how = self.state().opening;
+        self.note("open".to_owned());
+        // Half-way: something is open even if the step fails or never ends.
+        self.state().listeners.insert(record.pod.key());
+        self.go(how).await
+    }
+
+    async fn close_listeners(&self, pod: &PodKey) {
+        self.state().listeners.remove(pod);
+        self.note(format!("close {pod}"));
+    }
+
+    fn has_listeners(&self, pod: &PodKey) -> bool {
+        self.state().listeners.contains(pod)
+    }
+
+    async fn probe(&self, pod: &PodKey) -> Result<(), WorldError> {
+        self.note(format!("probe {pod}"));
+        let how = self.state().probing;
+        self.go(how).await
+    }
+
+    async fn remove_rules(
+        &self,
+        _record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        _until: Instant,
+    ) -> Result<(), WorldError> {
+        let how = self.state().removing;
+        self.go(how).await?;
+        let inode = self.identify(&netns)?.inode;
+        self.state().rules.remove(&inode);
+        self.note("remove rules".to_owned());
+        Ok(())
+    }
+
+    async fn repair_rules(
+        &self,
+        _record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        _until: Instant,
+    ) -> Result<Vec<String>, WorldError> {
+        let inode = self.identify(&netns)?.inode;
+        let drifted = self.state().rules.insert(inode);
+        self.note("repair rules".to_owned());
+        Ok(if drifted {
+            vec!["all rules were missing".to_owned()]
+        } else {
+            Vec::new()
+        })
+    }
+}
