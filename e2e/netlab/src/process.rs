@@ -150,12 +150,10 @@ impl Daemon {
     /// It has ended.
     pub fn check(&self) -> Result<()> {
         if let Some(status) = self.status()? {
-            bail!(
-                "{} ended ({status}); the end of {}:\n{}",
-                self.name,
-                self.log.display(),
-                tail(&self.log)
-            );
+            let (name, log) = (&self.name, self.log.display());
+            let words = tail(&self.log);
+            let text = format!("{name} ended ({status}); the end of {log}:\n{words}");
+            return Err(wait::Hopeless(text).into());
         }
         Ok(())
     }

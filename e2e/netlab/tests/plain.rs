@@ -1,8 +1,11 @@
 //! The lab itself, without the mesh: pods in both families, every kind of call, the capture, and tear-down.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use e2e_netlab::{Binaries, Family, Lab, LabOptions, OwnTls, Pod, PodSpec, Sweep, remove_lab};
+use e2e_netlab::{Binaries, Family, Lab, LabOptions, OwnTls, Pod, PodSpec, Sweep};
+use e2e_netlab::{remove_lab, sweep, wait};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 fn plain_lab() -> Lab {
     let nodes = vec!["a".to_owned(), "b".to_owned()];
@@ -119,6 +122,39 @@ fn nothing_stays_of_a_lab_whose_pods_still_run() {
     lab.down().unwrap();
     assert_eq!(traces(&name), Vec::<String>::new());
     remove_lab(&name).unwrap();
+}
+
+#[test]
+fn the_next_run_removes_what_a_killed_one_left() {
+    const TEST: &str = "the_next_run_removes_what_a_killed_one_left";
+    if let Ok(report) = std::env::var("LAB_TO_ABANDON") {
+        let lab = plain_lab();
+        lab.run_pods(&[("a", PodSpec::idle("demo", "one"))])
+            .unwrap();
+        std::fs::write(report, lab.name()).unwrap();
+        loop {
+            std::thread::park();
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("name");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", TEST])
+        .env("LAB_TO_ABANDON", &report);
+    let mut owner = command.stdout(Stdio::null()).spawn().unwrap();
+    let read = || -> anyhow::Result<String> { Ok(std::fs::read_to_string(&report)?) };
+    let name = wait::until("the other run has its lab", Duration::from_secs(60), read).unwrap();
+    sweep(Sweep::AbandonedAndKept).unwrap();
+    assert!(
+        traces(&name).len() > 5,
+        "a lab whose owner lives is left alone"
+    );
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert!(traces(&name).len() > 5, "nothing else took it away");
+    assert!(sweep(Sweep::Abandoned).unwrap().contains(&name));
+    assert_eq!(traces(&name), Vec::<String>::new());
 }
 
 /// Everything on the machine that bears the lab's name.
