@@ -164,7 +164,7 @@ impl Subject<'_> {
             self.parties
                 .destination
                 .as_deref()
-                .map(|w| w.identity().to_string())
+                .map(|w| w.identity.to_string())
         };
         proven.or_else(named)
     }

@@ -83,7 +83,7 @@ pub(crate) fn workload(name: &str, account: &str) -> Arc<Workload> {
 }
 
 pub(crate) fn service() -> Arc<Service> {
-    Arc::new(named_service(
+    Arc::new(Service::new(
         "server",
         "apps",
         "server.apps.svc.cluster.local",
@@ -113,24 +113,9 @@ pub(crate) fn start(direction: Direction, started: Instant) -> ConnectionStart {
 }
 
 fn named_workload(name: &str, account: &str) -> Workload {
-    Workload {
-        name: name.into(),
-        namespace: "apps".into(),
-        service_account: account.into(),
-        trust_domain: "cluster.local".into(),
-        workload_name: format!("{name}-deployment").into(),
-        canonical_name: format!("{name}-app").into(),
-        canonical_revision: "v1".into(),
-        cluster_id: "Kubernetes".into(),
-        ..Workload::default()
-    }
-}
-
-fn named_service(name: &str, namespace: &str, hostname: &str) -> Service {
-    Service {
-        name: name.into(),
-        namespace: namespace.into(),
-        hostname: hostname.into(),
-        ..Service::default()
-    }
+    let mut workload = Workload::new(name, name, identity(account), Vec::new());
+    workload.workload_name = format!("{name}-deployment").into();
+    workload.canonical_name = format!("{name}-app").into();
+    workload.canonical_revision = "v1".into();
+    workload
 }
