@@ -66,3 +66,22 @@ pub struct Match {
     /// Service accounts it must not have.
     pub not_service_accounts: Vec<ServiceAccountMatch>,
 }
+
+impl Match {
+    /// Whether it has nothing in it, and so never holds.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.is_empty()
+            && self.not_namespaces.is_empty()
+            && self.principals.is_empty()
+            && self.not_principals.is_empty()
+            && self.source_ips.is_empty()
+            && self.not_source_ips.is_empty()
+            && self.destination_ips.is_empty()
+            && self.not_destination_ips.is_empty()
+            && self.destination_ports.is_empty()
+            && self.not_destination_ports.is_empty()
+            && self.service_accounts.is_empty()
+            && self.not_service_accounts.is_empty()
+    }
+}

@@ -112,7 +112,7 @@ pub struct WeightedWaypoint {
 }
 
 /// A name and addresses behind which endpoints stand.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name.
     pub name: Arc<str>,

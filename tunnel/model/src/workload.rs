@@ -160,7 +160,7 @@ impl ServicePorts {
 }
 
 /// Something that sends and takes traffic: usually a pod.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// The primary key.
     pub uid: Arc<str>,
