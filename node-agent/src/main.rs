@@ -6,6 +6,8 @@ mod descriptors;
 mod leave;
 mod plugin;
 mod pods;
+mod restore;
 mod state;
+mod upkeep;
 mod world;
 fn main() {}

@@ -90,8 +90,9 @@ pub struct PodRecord {
     pub pod: PodRef,
     /// The service account of its identity.
     pub service_account: String,
-    /// Path of its network namespace on the host.
-    pub netns: String,
+    /// Path of its network namespace, if the agent can see it there; without it a restart cannot
+    /// bring the pod back.
+    pub netns: Option<String>,
     /// Which namespace that path meant when the pod was enrolled.
     pub namespace_id: NamespaceId,
     /// Its addresses.
@@ -183,7 +184,7 @@ mod tests {
                 uid: Some("u".into()),
             },
             service_account: "cart".into(),
-            netns: "/run/netns/x".into(),
+            netns: Some("/run/netns/x".into()),
             namespace_id: NamespaceId {
                 device: 4,
                 inode: 4_026_532_000,

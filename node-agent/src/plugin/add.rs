@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cni_plugin_handoff::{AddRequest, CertificateState, Reply, Report};
 use node_agent_enrollment::{
-    AttachmentKey, Decision, Event, LeaveReason, Member, Obligation, PodRecord, PodRef, Stage,
+    AttachmentKey, Decision, Event, LeaveReason, Member, NamespaceId, PodRecord, PodRef, Stage,
     Traffic, decide,
 };
 use node_agent_redirect::RedirectPlan;
@@ -76,7 +76,7 @@ impl Candidate {
             },
             pod,
             service_account: member.service_account,
-            netns: request.netns.clone(),
+            netns: visible_path(agent, request, namespace_id),
             namespace_id,
             addresses,
             plan: serde_json::to_value(&plan)?,
@@ -256,6 +256,28 @@ fn address(text: &str) -> Result<IpAddr, AddError> {
         .parse::<IpAddr>()
         .map(|address| address.to_canonical())
         .map_err(|_| AddError::Address(text.to_owned()))
+}
+
+/// The namespace's path, if it leads the agent to the same namespace as the descriptor did.
+fn visible_path<W: World>(
+    agent: &Agent<W>,
+    request: &AddRequest,
+    namespace_id: NamespaceId,
+) -> Option<String> {
+    let path = &request.netns;
+    let opened = agent.world.open(path).ok().flatten();
+    let seen = opened.and_then(|netns| agent.world.identify(&netns).ok());
+    if seen == Some(namespace_id) {
+        return Some(path.clone());
+    }
+    tracing::warn!(
+        path,
+        pod = request.pod.name,
+        namespace = request.pod.namespace,
+        "the agent cannot see the pod's network namespace under its path and will not find it \
+         again after a restart; mount the host's directory of namespaces into the agent's pod"
+    );
+    None
 }
 
 pub(super) fn pod_of(pod: &cni_plugin_handoff::PodRef) -> PodRef {

@@ -148,7 +148,13 @@ async fn take_out<W: World>(
             .identify(netns)
             .is_ok_and(|id| id == entry.record.namespace_id)
     };
-    let opened = || agent.world.open(&entry.record.netns).ok().flatten();
+    let opened = || {
+        agent
+            .world
+            .open(entry.record.netns.as_deref()?)
+            .ok()
+            .flatten()
+    };
     let netns = netns.or_else(opened).filter(is_same);
     let reason = if netns.is_some() {
         LeaveReason::Deleted

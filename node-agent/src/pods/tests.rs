@@ -38,7 +38,7 @@ fn record(container: &str, uid: &str) -> Arc<PodRecord> {
             uid: Some(uid.into()),
         },
         service_account: "sa".into(),
-        netns: "/run/netns/x".into(),
+        netns: Some("/run/netns/x".into()),
         namespace_id: NamespaceId {
             device: 1,
             inode: 2,

@@ -20,7 +20,7 @@ fn snapshot(names: &[&str]) -> Snapshot {
                 uid: None,
             },
             service_account: "sa".into(),
-            netns: "/run/netns/x".into(),
+            netns: Some("/run/netns/x".into()),
             namespace_id: NamespaceId {
                 device: 1,
                 inode: 2,

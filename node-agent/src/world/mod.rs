@@ -69,6 +69,9 @@ pub(crate) trait World: Send + Sync + 'static {
     /// Waits until there is a certificate.
     fn certificate(&self, record: &PodRecord) -> impl Future<Output = ()> + Send;
 
+    /// Whether there is a certificate now.
+    fn has_certificate(&self, record: &PodRecord) -> bool;
+
     /// Why there is none yet.
     fn certificate_problem(&self, record: &PodRecord) -> Option<String>;
 

@@ -133,6 +133,10 @@ impl World for Scripted {
         }
     }
 
+    fn has_certificate(&self, _record: &PodRecord) -> bool {
+        self.state().certifying == Goes::Well
+    }
+
     fn certificate_problem(&self, _record: &PodRecord) -> Option<String> {
         Some("scripted to be late".to_owned())
     }

@@ -16,7 +16,7 @@ fn record(container: &str, ifname: &str, uid: &str, inode: u64) -> Arc<PodRecord
             uid: Some(uid.into()),
         },
         service_account: "sa".into(),
-        netns: format!("/run/netns/{inode}"),
+        netns: Some(format!("/run/netns/{inode}")),
         namespace_id: NamespaceId { device: 4, inode },
         addresses: Vec::new(),
         plan: serde_json::Value::Null,
