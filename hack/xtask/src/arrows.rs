@@ -357,9 +357,9 @@ mod tests {
 
     #[test]
     fn rustls_is_named_in_few_places() {
-        let members = [("tunnel-hbone", "tunnel/hbone", Colour::Io)];
+        let members = [("tunnel-discovery", "tunnel/discovery", Colour::Io)];
         assert_eq!(
-            texts(&members, &["rustls"], &[("tunnel-hbone", "rustls")]).len(),
+            texts(&members, &["rustls"], &[("tunnel-discovery", "rustls")]).len(),
             1
         );
     }

@@ -1,4 +1,5 @@
-//! House rules that neither the compiler nor clippy can express, run as `cargo xtask tidy`.
+//! House rules that neither the compiler nor clippy can express, run as `cargo xtask tidy`,
+//! and the list of integration tests by tier.
 //!
 //! It reads sources, manifests and the resolved dependency graph, and says for every broken rule
 //! where it is and what to do about it. It refuses to change anything: no file is written, no rule
@@ -12,6 +13,7 @@ mod lengths;
 mod purity;
 mod roots;
 mod source;
+mod tiers;
 mod tree;
 
 use std::io::Write;
@@ -30,12 +32,20 @@ usage: cargo xtask <task>
 tasks:
   tidy   length of files and functions, colours and arrows between crates, purity,
          crate roots, banned dependencies, commands in hack/
+  tests TIER
+         the integration tests of a tier (unit, netns, runtime, later), one "package test" a line
 ";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    match std::env::args().nth(1).as_deref() {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
         Some("tidy") => tidy(&mut out),
+        Some("tests") => {
+            let tier = arguments.next().context("which tier?")?;
+            tiers::print(&Graph::load(root()?)?, &tier, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some("help" | "--help" | "-h") => {
             out.write_all(HELP.as_bytes())?;
             Ok(ExitCode::SUCCESS)
@@ -48,10 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn tidy(out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .context("this crate lies two directories below the workspace root")?;
+    let root = root()?;
     let graph = Graph::load(root)?;
     let tree = SourceTree::load(root, &graph)?;
     let mut findings = Findings::default();
@@ -73,4 +80,11 @@ fn tidy(out: &mut impl Write) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn root() -> anyhow::Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .context("this crate lies two directories below the workspace root")
 }
