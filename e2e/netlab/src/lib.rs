@@ -3,6 +3,8 @@
 //! It refuses to touch what it did not make, to assert anything itself, and to build anything: binaries are given to it.
 //! It owns one scratch directory per lab and removes all that hangs on it, also after a crash of its owner.
 
+#![forbid(unsafe_code)]
+
 mod agent;
 mod binaries;
 mod capture;

@@ -246,7 +246,7 @@ fn transport(
     let mut begun = false;
     let server = if kind == UDP {
         traffic.datagrams.push(body[8..].to_vec());
-        to.port()
+        from.port().min(to.port())
     } else {
         let (syn, ack) = (body[13] & 2 != 0, body[13] & 16 != 0);
         let pair = if from < to { (from, to) } else { (to, from) };

@@ -2,6 +2,8 @@
 //! It refuses to know anything about the mesh: it sees sockets and answers as any application would.
 //! It owns the workloads' wire behaviour, and one JSON line of result per call.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod call;
 mod clients;

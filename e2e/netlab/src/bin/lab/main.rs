@@ -2,6 +2,8 @@
 //! It refuses to build anything and to look for programs: a directory of them is given to it.
 //! It owns what a person sees, and the exit code.
 
+#![forbid(unsafe_code)]
+
 mod demo;
 mod out;
 
