@@ -41,6 +41,8 @@ pub(crate) struct Member {
     pub(crate) directory: String,
     pub(crate) manifest: String,
     pub(crate) roots: Vec<PathBuf>,
+    /// Names of its integration tests.
+    pub(crate) tests: Vec<String>,
 }
 
 /// Packages and the edges between them, without those only used to test or build.
@@ -212,15 +214,16 @@ impl Member {
                 manifest.display()
             ),
         };
-        let roots = array(package, "targets")?
-            .iter()
-            .filter(|target| {
-                target["kind"]
-                    .as_array()
-                    .is_some_and(|k| k.iter().any(|k| k == "lib" || k == "bin"))
-            })
-            .filter_map(|target| target["src_path"].as_str().map(PathBuf::from))
-            .collect();
+        let mut roots = Vec::new();
+        let mut tests = Vec::new();
+        for target in array(package, "targets")? {
+            let kinds = array(target, "kind")?;
+            if kinds.iter().any(|kind| kind == "lib" || kind == "bin") {
+                roots.push(PathBuf::from(text(target, "src_path")?));
+            } else if kinds.iter().any(|kind| kind == "test") {
+                tests.push(text(target, "name")?);
+            }
+        }
         let directory = manifest
             .parent()
             .unwrap_or(Path::new(""))
@@ -234,6 +237,7 @@ impl Member {
             directory,
             manifest,
             roots,
+            tests,
         })
     }
 }
@@ -357,6 +361,7 @@ pub(crate) mod testing {
                 directory: (*directory).to_owned(),
                 manifest: format!("{directory}/Cargo.toml"),
                 roots: Vec::new(),
+                tests: Vec::new(),
             });
         }
         for (from, to) in edges {
