@@ -1,1 +1,44 @@
-//! Skeleton.
+//! Obtains, checks, renews and hands out the certificates by which workloads prove who they are,
+//! and builds the TLS configurations that use them.
+//! Refuses to pass on a certificate that is not exactly what was asked for, to serve one past its
+//! expiry, and to let a private key out of this crate in any form.
+//! Owns the private keys, the one task that talks to the certificate authority, and the rules by
+//! which a peer's certificate is believed.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod authority;
+mod book;
+mod certificate;
+mod clock;
+mod development;
+mod files;
+mod issue;
+mod key;
+mod owner;
+mod peer;
+mod schedule;
+mod settings;
+mod tls;
+mod trust;
+mod verify;
+
+mod handle;
+#[cfg(any(test, feature = "test-util"))]
+mod test_authority;
+
+pub use answer::AnswerError;
+pub use authority::{
+    CaError, CertificateAuthority, ChainTextError, SignedChain, Signing, SigningRequest,
+};
+pub use certificate::{Certificate, CertificateState, CertificateSummary};
+pub use clock::{SystemWallClock, WallClock};
+pub use development::{DevelopmentCa, DevelopmentCaError};
+pub use files::FileError;
+pub use handle::Credentials;
+pub use issue::IssueError;
+pub use peer::{PeerIdentityError, peer_identity};
+pub use settings::CredentialSettings;
+#[cfg(any(test, feature = "test-util"))]
+pub use test_authority::{LeafSpec, TestAuthority, TestCertificate};
+pub use tls::ConfigError;

@@ -1,0 +1,96 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls_pki_types::CertificateDer;
+use tunnel_model::Identity;
+
+/// A workload's certificate, ready for use. The private key is inside the configurations and
+/// nowhere else.
+pub struct Certificate {
+    /// Whose it is.
+    pub identity: Identity,
+    /// Its first moment.
+    pub not_before: SystemTime,
+    /// Its last moment. It must not be used for new connections after it.
+    pub not_after: SystemTime,
+    /// Its serial number, hexadecimal.
+    pub serial: String,
+    /// For connections this workload makes.
+    pub client: Arc<rustls::ClientConfig>,
+    /// For connections this workload accepts.
+    pub server: Arc<rustls::ServerConfig>,
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+}
+
+impl Certificate {
+    /// Whether it may be used at `now`.
+    #[must_use]
+    pub fn usable_at(&self, now: SystemTime) -> bool {
+        now < self.not_after
+    }
+
+    /// The leaf and its intermediates, which every peer gets to see.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The roots peers are judged by.
+    #[must_use]
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("identity", &self.identity)
+            .field("serial", &self.serial)
+            .field("not_before", &self.not_before)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How it stands with an identity's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateState {
+    /// None has been obtained yet.
+    Pending,
+    /// There is one and it is valid.
+    Valid,
+    /// There was one and it ran out before another could be had.
+    Expired,
+}
+
+/// The public part of an identity's certificate, for people to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateSummary {
+    /// Whose.
+    pub identity: Identity,
+    /// How it stands.
+    pub state: CertificateState,
+    /// Why the latest request failed, until one succeeds.
+    pub last_error: Option<String>,
+    /// Leaf and intermediates, PEM; empty when there is none.
+    pub chain_pem: String,
+    /// Roots, PEM; empty when there is none.
+    pub roots_pem: String,
+    /// Serial number of the leaf, hexadecimal.
+    pub serial: Option<String>,
+    /// First moment of the leaf.
+    pub not_before: Option<SystemTime>,
+    /// Last moment of the leaf.
+    pub not_after: Option<SystemTime>,
+}
+
+pub(crate) fn pem_text(certificates: &[CertificateDer<'_>]) -> String {
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    certificates
+        .iter()
+        .map(|der| pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), config))
+        .collect()
+}

@@ -1,0 +1,117 @@
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::answer::Accepted;
+use crate::certificate::Certificate;
+use crate::clock::{TlsClock, WallClock};
+use crate::key::{Key, KeyError};
+use crate::verify::PeerVerifier;
+
+const ALPN_H2: &[u8] = b"h2";
+
+/// Key exchanges, the preferred first.
+pub(crate) const KEY_EXCHANGE: &[&dyn SupportedKxGroup] = &[
+    aws_lc_rs::kx_group::X25519MLKEM768,
+    aws_lc_rs::kx_group::X25519,
+    aws_lc_rs::kx_group::SECP256R1,
+    aws_lc_rs::kx_group::SECP384R1,
+];
+
+/// Why a certificate could not be made into TLS configurations: this program's fault.
+#[derive(Debug, Clone, thiserror::Error, PartialEq)]
+pub enum ConfigError {
+    /// The key.
+    #[error("{0}")]
+    Key(String),
+    /// The TLS library.
+    #[error("cannot make a TLS configuration: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl From<KeyError> for ConfigError {
+    fn from(why: KeyError) -> Self {
+        Self::Key(why.to_string())
+    }
+}
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| provider(KEY_EXCHANGE));
+
+/// AES-128 first: it is the cheaper of the two per byte and per handshake (SHA-256 instead of
+/// SHA-384), and 128 bits are not what anybody would attack here. A peer that insists on AES-256
+/// gets it.
+pub(crate) fn provider(key_exchange: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        ],
+        kx_groups: key_exchange.to_vec(),
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+/// Makes both configurations, once in a certificate's life.
+pub(crate) fn certificate(
+    accepted: Accepted,
+    key: Key,
+    clock: &Arc<dyn WallClock>,
+) -> Result<Certificate, ConfigError> {
+    certificate_with(&PROVIDER, accepted, key, clock)
+}
+
+pub(crate) fn certificate_with(
+    provider: &Arc<CryptoProvider>,
+    accepted: Accepted,
+    key: Key,
+    clock: &Arc<dyn WallClock>,
+) -> Result<Certificate, ConfigError> {
+    let Accepted {
+        identity,
+        chain,
+        roots,
+        trust,
+        not_before,
+        not_after,
+        serial,
+    } = accepted;
+    let certified = CertifiedKey::new(chain.clone(), key.into_signing_key()?);
+    let own = Arc::new(SingleCertAndKey::from(certified));
+    let verifier = Arc::new(PeerVerifier::new(trust, identity.trust_domain()));
+    let time = Arc::new(TlsClock(clock.clone()));
+
+    let mut client = ClientConfig::builder_with_details(provider.clone(), time.clone())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier.clone())
+        .with_client_cert_resolver(own.clone());
+    client.alpn_protocols = vec![ALPN_H2.to_vec()];
+    client.enable_sni = false;
+    // A resumed session would outlive the certificate that was checked when it began.
+    client.resumption = Resumption::disabled();
+
+    let mut server = ServerConfig::builder_with_details(provider.clone(), time)
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(own);
+    server.alpn_protocols = vec![ALPN_H2.to_vec()];
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+
+    let (client, server) = (Arc::new(client), Arc::new(server));
+    Ok(Certificate {
+        identity,
+        not_before,
+        not_after,
+        serial,
+        client,
+        server,
+        chain,
+        roots,
+    })
+}
