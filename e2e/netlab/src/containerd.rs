@@ -54,26 +54,23 @@ pub(crate) fn start(
         daemon.check()?;
         Ok(cri.version()?)
     })?;
+    import(&socket, &cri, archive)?;
+    Ok(Containerd {
+        socket,
+        daemon,
+        cri,
+    })
+}
+
+fn import(socket: &Path, cri: &Cri, archive: &Path) -> Result<()> {
     run(program(find_program("ctr")?)
-        .args([
-            "--address",
-            path(&socket)?,
-            "--namespace",
-            "k8s.io",
-            "images",
-            "import",
-        ])
-        .args(["--snapshotter", "overlayfs"])
+        .args(["--address", path(socket)?, "--namespace", "k8s.io"])
+        .args(["images", "import", "--snapshotter", "overlayfs"])
         .arg(archive))?;
     // The CRI side learns of the image from an event, a moment later.
     wait::until("the image is known to CRI", PATIENCE, || {
         ensure!(cri.has_image(image::NAME)?, "it is not");
         Ok(())
-    })?;
-    Ok(Containerd {
-        socket,
-        daemon,
-        cri,
     })
 }
 

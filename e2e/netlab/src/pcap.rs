@@ -243,36 +243,48 @@ fn transport(
     );
     let from = SocketAddr::new(packet.from, u16::from_be_bytes([body[0], body[1]]));
     let to = SocketAddr::new(packet.to, u16::from_be_bytes([body[2], body[3]]));
-    let mut begun = false;
-    let server = if kind == UDP {
+    let (server, begun) = if kind == UDP {
         traffic.datagrams.push(body[8..].to_vec());
-        from.port().min(to.port())
+        (from.port().min(to.port()), false)
     } else {
-        let (syn, ack) = (body[13] & 2 != 0, body[13] & 16 != 0);
-        let pair = if from < to { (from, to) } else { (to, from) };
-        if syn {
-            begun = !ack;
-            servers.insert(pair, if ack { from.port() } else { to.port() });
-        }
-        let payload = body
-            .get(usize::from(body[12] >> 4) * 4..)
-            .context("a cut TCP packet")?;
-        if !payload.is_empty() {
-            let sequence = u32::from_be_bytes([body[4], body[5], body[6], body[7]]);
-            traffic
-                .streams
-                .entry((from, to))
-                .or_default()
-                .add(sequence, payload);
-        }
-        // Seen from its middle, a connection's server is most likely the lower port.
-        *servers.get(&pair).unwrap_or(&from.port().min(to.port()))
+        segment(traffic, servers, from, to, body)?
     };
     let port = traffic.ports.entry((packet.family, server)).or_default();
     port.packets += 1;
     port.bytes += packet.size as u64;
     port.connections += u64::from(begun);
     Ok(())
+}
+
+/// Keeps a TCP segment's content; which port was called, and whether this begins a connection.
+fn segment(
+    traffic: &mut Traffic,
+    servers: &mut Servers,
+    from: SocketAddr,
+    to: SocketAddr,
+    body: &[u8],
+) -> Result<(u16, bool)> {
+    let (syn, ack) = (body[13] & 2 != 0, body[13] & 16 != 0);
+    let pair = if from < to { (from, to) } else { (to, from) };
+    if syn {
+        servers.insert(pair, if ack { from.port() } else { to.port() });
+    }
+    let start = usize::from(body[12] >> 4) * 4;
+    let payload = body.get(start..).context("a cut TCP packet")?;
+    if !payload.is_empty() {
+        let sequence = u32::from_be_bytes([body[4], body[5], body[6], body[7]]);
+        traffic
+            .streams
+            .entry((from, to))
+            .or_default()
+            .add(sequence, payload);
+    }
+    // Seen from its middle, a connection's server is most likely the lower port.
+    let server = servers
+        .get(&pair)
+        .copied()
+        .unwrap_or(from.port().min(to.port()));
+    Ok((server, syn && !ack))
 }
 
 #[cfg(test)]

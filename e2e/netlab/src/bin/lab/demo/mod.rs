@@ -1,10 +1,11 @@
 //! The demo: two nodes, five pods, one mesh, and what happened.
 
+mod access;
 mod calls;
 mod cast;
-mod evidence;
 mod print;
 mod report;
+mod wire;
 
 use crate::out::say;
 use anyhow::{Context, Result};
@@ -93,10 +94,10 @@ fn play(lab: &Lab, clock: &Clock) -> Result<Report> {
     let outsider = calls::outsider(&cast)?;
     calls::control(&cast, &markers, &mut report)?;
     clock.step("reading the capture and the access logs");
-    evidence::wire(&capture.stop()?, &markers, &mut report);
-    evidence::identities(lab, &mut report)?;
-    report.denied = evidence::reason(lab, cast.denied.ips(), denied, &mut report);
-    report.outsider = evidence::reason(lab, cast.plain_client.ips(), outsider, &mut report);
+    wire::judge(&capture.stop()?, &markers, &mut report);
+    access::identities(lab, &mut report);
+    report.denied = access::reason(lab, cast.denied.ips(), denied, &mut report);
+    report.outsider = access::reason(lab, cast.plain_client.ips(), outsider, &mut report);
     clock.step("latency");
     calls::latency(&cast, &mut report)?;
     Ok(report)
