@@ -1,1 +1,34 @@
-//! Skeleton.
+//! The data plane: listeners in pods, decisions obeyed, bytes moved.
+//!
+//! A [`Tunnel`] runs its connections on threads of their own; a connection, its stream and its
+//! tunnel never leave the thread that accepted them. It refuses to know Kubernetes, CNI or the
+//! agent: pods are admitted and released through a [`TunnelHandle`], and what the mesh looks like
+//! is read from a snapshot. It owns the live connections, the tunnels to peers and the sockets in
+//! hand; namespaces and the original listeners belong to the keeper of `tunnel-sockets`.
+//!
+//! ```text
+//! 15001 ─ outbound ─► decide ─► pool ─► tunnel ─ stream ─► peer:15008
+//! 15008 ─ tunnel ─► stream ─► decide ─► application, from the client's address
+//! 15006 ─ plaintext ─► decide ─► application, from the client's address
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod context;
+mod handle;
+mod inbound;
+mod live;
+mod outbound;
+mod plaintext;
+mod pod;
+mod pool;
+mod probe;
+mod settings;
+mod shard;
+mod stock;
+mod tunnels;
+
+pub use handle::{AdmitError, AdmitPod, DrainReport, PodStatus, ProbeError, Tunnel, TunnelHandle};
+pub use settings::{Parts, TunnelSettings};
+pub use tunnel_hbone::Limits;

@@ -28,9 +28,9 @@ pub use driver::{StreamGuard, TunnelState};
 pub use error::{StreamError, TunnelError};
 pub use handshake::{ClientTls, ServerTls, accept, connect};
 pub use limits::Limits;
-pub use pump::{Down, Pump, Pumped, abort};
+pub use pump::{Down, Meter, Pump, Pumped, abort};
 pub use record::{Records, TlsIo};
-pub use relay::{Relay, Relayed};
+pub use relay::Relay;
 pub use server::{Incoming, serve};
 
 #[cfg(test)]

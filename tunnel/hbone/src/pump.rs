@@ -36,13 +36,19 @@ pub enum Down {
     Finished,
 }
 
-/// What a pump moved, and how it ended.
+/// Counts what passes, while it passes.
+pub trait Meter: Unpin {
+    /// Bytes the application (or the first connection of a relay) sent.
+    fn sent_by_app(&self, bytes: u64);
+    /// Bytes it was given.
+    fn given_to_app(&self, bytes: u64);
+}
+
+/// How a pump ended.
 #[derive(Debug)]
-pub struct Pumped {
-    /// Bytes the application sent.
-    pub from_app: u64,
-    /// Bytes the application was given.
-    pub to_app: u64,
+pub struct Pumped<M> {
+    /// What counted.
+    pub meter: M,
     /// How it ended.
     pub result: Result<(), StreamError>,
 }
@@ -50,7 +56,7 @@ pub struct Pumped {
 /// Both directions of one connection; completes when both have ended, or either has failed. On
 /// failure the application's connection and the stream are both reset: nothing is left hanging.
 #[derive(Debug)]
-pub struct Pump {
+pub struct Pump<M> {
     app: TcpStream,
     send: SendStream<Bytes>,
     down: Down,
@@ -59,15 +65,20 @@ pub struct Pump {
     small: BytesMut,
     peer_done: bool,
     app_done: bool,
-    from_app: u64,
-    to_app: u64,
+    meter: Option<M>,
     _guard: StreamGuard,
 }
 
-impl Pump {
+impl<M: Meter> Pump<M> {
     /// A pump for an accepted or opened stream.
     #[must_use]
-    pub fn new(app: TcpStream, send: SendStream<Bytes>, down: Down, guard: StreamGuard) -> Self {
+    pub fn new(
+        app: TcpStream,
+        send: SendStream<Bytes>,
+        down: Down,
+        guard: StreamGuard,
+        meter: M,
+    ) -> Self {
         Self {
             app,
             send,
@@ -76,8 +87,7 @@ impl Pump {
             small: BytesMut::new(),
             peer_done: false,
             app_done: false,
-            from_app: 0,
-            to_app: 0,
+            meter: Some(meter),
             _guard: guard,
         }
     }
@@ -101,7 +111,9 @@ impl Pump {
             }))
             .map_err(StreamError::Application)?;
             self.app_done = data.is_empty();
-            self.from_app += data.len() as u64;
+            if let Some(meter) = &self.meter {
+                meter.sent_by_app(data.len() as u64);
+            }
             let end = data.is_empty();
             self.send.send_data(data, end)?;
         }
@@ -220,7 +232,9 @@ impl Pump {
         if self.waiting.is_empty() && self.waiting.capacity() > PIECES {
             self.waiting = VecDeque::new();
         }
-        self.to_app += n as u64;
+        if let Some(meter) = &self.meter {
+            meter.given_to_app(n as u64);
+        }
         if let Down::Open(body) = &mut self.down
             && n > 0
         {
@@ -229,16 +243,16 @@ impl Pump {
         Ok(())
     }
 
-    fn pumped(&mut self, result: Result<(), StreamError>) -> Pumped {
+    /// The pump's end; it must not be polled again.
+    fn pumped(&mut self, result: Result<(), StreamError>) -> Poll<Pumped<M>> {
         if result.is_err() {
             // RFC 9113 8.5: a TCP connection error is a stream error of type CONNECT_ERROR.
             self.send.send_reset(Reason::CONNECT_ERROR);
             abort(&self.app);
         }
-        Pumped {
-            from_app: self.from_app,
-            to_app: self.to_app,
-            result,
+        match self.meter.take() {
+            Some(meter) => Poll::Ready(Pumped { meter, result }),
+            None => Poll::Pending,
         }
     }
 }
@@ -255,28 +269,22 @@ pub fn abort(app: &TcpStream) {
     drop(app.set_zero_linger());
 }
 
-impl Future for Pump {
-    type Output = Pumped;
+impl<M: Meter> Future for Pump<M> {
+    type Output = Pumped<M>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pumped> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pumped<M>> {
         let this = &mut *self;
         let up = this.poll_up(cx);
         let down = this.poll_down(cx);
         match (up, down) {
-            (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => {
-                Poll::Ready(this.pumped(Err(error)))
-            }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(this.pumped(Ok(()))),
+            (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => this.pumped(Err(error)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => this.pumped(Ok(())),
             (Poll::Pending, Poll::Ready(Ok(()))) => {
                 // Nobody reads the stream any more, so a reset would go unseen without this.
                 match this.send.poll_reset(cx) {
-                    Poll::Ready(Ok(Reason::NO_ERROR | Reason::CANCEL)) => {
-                        Poll::Ready(this.pumped(Ok(())))
-                    }
-                    Poll::Ready(Ok(reason)) => {
-                        Poll::Ready(this.pumped(Err(StreamError::Tunnel(reason.into()))))
-                    }
-                    Poll::Ready(Err(error)) => Poll::Ready(this.pumped(Err(error.into()))),
+                    Poll::Ready(Ok(Reason::NO_ERROR | Reason::CANCEL)) => this.pumped(Ok(())),
+                    Poll::Ready(Ok(reason)) => this.pumped(Err(StreamError::Tunnel(reason.into()))),
+                    Poll::Ready(Err(error)) => this.pumped(Err(error.into())),
                     Poll::Pending => Poll::Pending,
                 }
             }

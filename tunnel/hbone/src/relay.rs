@@ -9,30 +9,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffers;
-use crate::pump::abort;
+use crate::pump::{Meter, abort};
 
 /// Pieces one turn of the event loop moves for one direction before others get theirs.
 const TURN: usize = 4;
 
-/// What a relay moved, and how it ended.
-#[derive(Debug)]
-pub struct Relayed {
-    /// Bytes from the first connection to the second.
-    pub forth: u64,
-    /// Bytes from the second connection to the first.
-    pub back: u64,
-    /// How it ended.
-    pub result: io::Result<()>,
-}
-
 /// Both directions between two connections, with half-close carried both ways. On failure both are
 /// reset.
 #[derive(Debug)]
-pub struct Relay {
+pub struct Relay<M> {
     first: TcpStream,
     second: TcpStream,
     forth: Direction,
     back: Direction,
+    meter: Option<M>,
 }
 
 #[derive(Debug, Default)]
@@ -42,18 +32,19 @@ struct Direction {
     written: usize,
     ended: bool,
     closed: bool,
-    moved: u64,
 }
 
-impl Relay {
+impl<M: Meter> Relay<M> {
     /// A relay between two open connections.
     #[must_use]
-    pub fn new(first: TcpStream, second: TcpStream) -> Self {
+    pub fn new(first: TcpStream, second: TcpStream, meter: M) -> Self {
+        let (forth, back) = (Direction::default(), Direction::default());
         Self {
             first,
             second,
-            forth: Direction::default(),
-            back: Direction::default(),
+            forth,
+            back,
+            meter: Some(meter),
         }
     }
 }
@@ -64,6 +55,7 @@ impl Direction {
         cx: &mut Context<'_>,
         from: &mut TcpStream,
         to: &mut TcpStream,
+        count: impl Fn(u64),
     ) -> Poll<io::Result<()>> {
         for _ in 0..TURN {
             while self.written < self.stuck.len() {
@@ -82,7 +74,7 @@ impl Direction {
                 return Poll::Ready(Ok(()));
             }
             ready!(buffers::scratch(
-                |scratch| self.poll_piece(cx, from, to, scratch)
+                |scratch| self.poll_piece(cx, from, to, scratch, &count)
             ))?;
         }
         cx.waker().wake_by_ref();
@@ -96,6 +88,7 @@ impl Direction {
         from: &mut TcpStream,
         to: &mut TcpStream,
         scratch: &mut [u8],
+        count: &impl Fn(u64),
     ) -> Poll<io::Result<()>> {
         let mut room = ReadBuf::new(scratch);
         ready!(Pin::new(from).poll_read(cx, &mut room))?;
@@ -104,7 +97,7 @@ impl Direction {
             self.ended = true;
             return Poll::Ready(Ok(()));
         }
-        self.moved += data.len() as u64;
+        count(data.len() as u64);
         let n = match Pin::new(to).poll_write(cx, data) {
             Poll::Ready(n) => n?,
             Poll::Pending => 0,
@@ -114,17 +107,23 @@ impl Direction {
     }
 }
 
-impl Future for Relay {
-    type Output = Relayed;
+impl<M: Meter> Future for Relay<M> {
+    type Output = (M, io::Result<()>);
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Relayed> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self {
             first,
             second,
             forth,
             back,
+            meter,
         } = &mut *self;
-        let result = match (forth.poll(cx, first, second), back.poll(cx, second, first)) {
+        let Some(counted) = meter.as_ref() else {
+            return Poll::Pending;
+        };
+        let forth = forth.poll(cx, first, second, |n| counted.sent_by_app(n));
+        let back = back.poll(cx, second, first, |n| counted.given_to_app(n));
+        let result = match (forth, back) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
                 abort(first);
                 abort(second);
@@ -133,10 +132,9 @@ impl Future for Relay {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Ok(()),
             _ => return Poll::Pending,
         };
-        Poll::Ready(Relayed {
-            forth: forth.moved,
-            back: back.moved,
-            result,
-        })
+        match meter.take() {
+            Some(meter) => Poll::Ready((meter, result)),
+            None => Poll::Pending,
+        }
     }
 }

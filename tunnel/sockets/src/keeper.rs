@@ -115,7 +115,7 @@ impl State {
         if let Some(known) = self.pods.get(pod)
             && known.id == id
         {
-            return duplicate(known);
+            return duplicate(known, true);
         }
         self.close(pod);
         self.enter(pod, &netns).map_err(enter)?;
@@ -126,7 +126,7 @@ impl State {
             listeners,
             ipv6,
         };
-        let duplicates = duplicate(&opened)?;
+        let duplicates = duplicate(&opened, false)?;
         self.pods.insert(Arc::clone(pod), opened);
         Ok(duplicates)
     }
@@ -221,7 +221,7 @@ fn no_ipv6(error: &io::Error) -> bool {
     )
 }
 
-fn duplicate(pod: &Pod) -> Result<ListenerSet, SocketsError> {
+fn duplicate(pod: &Pod, reused: bool) -> Result<ListenerSet, SocketsError> {
     let listeners = pod
         .listeners
         .iter()
@@ -231,5 +231,6 @@ fn duplicate(pod: &Pod) -> Result<ListenerSet, SocketsError> {
     Ok(ListenerSet {
         listeners,
         ipv6: pod.ipv6,
+        reused,
     })
 }

@@ -47,7 +47,12 @@ pub(crate) fn listener(port: Port, ipv6: bool) -> io::Result<TcpListener> {
     // second time and take a share of the connections.
     socket.set_reuse_address(true)?;
     socket.set_mark(PACKET_MARK)?;
+    // Accepted connections inherit these, which saves the calls for each.
     socket.set_tcp_nodelay(true)?;
+    if port != Port::InboundHbone {
+        // Tunnels watch their peer with pings.
+        keep_alive(&socket)?;
+    }
     let address = if ipv6 {
         SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.number()))
     } else {

@@ -64,6 +64,8 @@ pub struct ListenerSet {
     pub listeners: Vec<(Port, TcpListener)>,
     /// Whether they also accept IPv6.
     pub ipv6: bool,
+    /// Whether they were open already.
+    pub reused: bool,
 }
 
 /// Why the keeper could not do what was asked.

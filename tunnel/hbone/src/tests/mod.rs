@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod loopback;
+
 use http::HeaderMap;
 
 use super::{Baggage, ConnectHead, connect_request};

@@ -1,0 +1,288 @@
+//! Two tunnels' ends over loopback TCP with real certificates.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
+use tunnel_credentials::{Certificate, CredentialSettings, Credentials, TestAuthority};
+use tunnel_model::Identity;
+
+use crate::{
+    ClientTunnel, ConnectHead, Down, Incoming, Limits, Meter, Pump, StreamError, connect_request,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Default)]
+struct Bytes(std::cell::Cell<u64>, std::cell::Cell<u64>);
+
+impl Meter for Bytes {
+    fn sent_by_app(&self, bytes: u64) {
+        self.0.set(self.0.get() + bytes);
+    }
+    fn given_to_app(&self, bytes: u64) {
+        self.1.set(self.1.get() + bytes);
+    }
+}
+
+async fn certificate(authority: &Arc<TestAuthority>, name: &str) -> Arc<Certificate> {
+    let settings = CredentialSettings::default();
+    let (credentials, owner) = Credentials::start(settings, Arc::clone(authority) as _);
+    tokio::spawn(owner);
+    timeout(
+        PATIENCE,
+        credentials.certificate(&Identity::new("cluster.local", "default", name).unwrap()),
+    )
+    .await
+    .unwrap()
+}
+
+/// A connected pair of TCP streams.
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let (a, b) = tokio::join!(TcpStream::connect(to), listener.accept());
+    (a.unwrap(), b.unwrap().0)
+}
+
+/// A tunnel whose far end gives every stream to `app`.
+async fn tunnel(limits: Limits, app: SocketAddr) -> ClientTunnel {
+    let authority = Arc::new(TestAuthority::new("test"));
+    let (client, server) = (
+        certificate(&authority, "client").await,
+        certificate(&authority, "server").await,
+    );
+    let (near, far) = pair().await;
+    let served = limits.clone();
+    spawn_local(async move {
+        let (io, chain) = crate::accept(far, Arc::clone(&server.server), PATIENCE)
+            .await
+            .unwrap();
+        let peer = tunnel_credentials::peer_identity(&chain).unwrap();
+        assert_eq!(peer.service_account(), "client");
+        let handle = |incoming: Incoming| drop(spawn_local(deliver(incoming, app)));
+        crate::serve(io, &served, std::future::pending(), handle)
+            .await
+            .ok();
+    });
+    let peer = "127.0.0.1".parse().unwrap();
+    let (io, chain) = crate::connect(near, peer, Arc::clone(&client.client), PATIENCE)
+        .await
+        .unwrap();
+    assert_eq!(
+        tunnel_credentials::peer_identity(&chain)
+            .unwrap()
+            .service_account(),
+        "server"
+    );
+    let (tunnel, drive) = ClientTunnel::start(io, &limits).await.unwrap();
+    spawn_local(drive);
+    tunnel
+}
+
+async fn deliver(incoming: Incoming, app: SocketAddr) {
+    let Incoming {
+        request,
+        mut respond,
+        guard,
+    } = incoming;
+    let status = if request.uri().authority().unwrap().port_u16() == Some(401) {
+        StatusCode::UNAUTHORIZED
+    } else {
+        StatusCode::OK
+    };
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let send = respond
+        .send_response(response, status != StatusCode::OK)
+        .unwrap();
+    if status == StatusCode::OK {
+        let app = TcpStream::connect(app).await.unwrap();
+        let meter = Bytes::default();
+        Pump::new(app, send, Down::Open(request.into_body()), guard, meter).await;
+    }
+}
+
+/// Opens a stream for a new application connection; answers the application's end.
+async fn stream(
+    tunnel: &ClientTunnel,
+    port: u16,
+) -> (TcpStream, tokio::task::JoinHandle<Result<u64, StreamError>>) {
+    let head = ConnectHead {
+        authority: SocketAddr::from(([10, 0, 0, 1], port)),
+        baggage: "",
+        client: "10.0.0.2:5".parse().unwrap(),
+        service: None,
+        trace: 1,
+        span: 1,
+    };
+    let (app, near) = pair().await;
+    let open = tunnel
+        .open(connect_request(&head).unwrap(), tunnel.reserve())
+        .await
+        .unwrap();
+    let pump = Pump::new(
+        near,
+        open.send,
+        Down::Answer(open.response),
+        open.guard,
+        Bytes::default(),
+    );
+    let done = spawn_local(async move {
+        let pumped = pump.await;
+        pumped.result.map(|()| pumped.meter.0.get())
+    });
+    (app, done)
+}
+
+/// An application that answers what it was sent, after the client's end, and only then closes.
+async fn reverse_echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn_local(async move {
+        while let Ok((mut app, _)) = listener.accept().await {
+            spawn_local(async move {
+                let mut all = Vec::new();
+                app.read_to_end(&mut all).await.ok();
+                all.reverse();
+                app.write_all(&all).await.ok();
+            });
+        }
+    });
+    address
+}
+
+fn run<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        timeout(PATIENCE * 3, test).await.unwrap()
+    })
+}
+
+#[test]
+fn bytes_survive_half_close_both_ways_at_every_size() {
+    run(async {
+        let tunnel = tunnel(Limits::default(), reverse_echo().await).await;
+        for size in [0, 1, 255, 256, 16_384, 16_385, 70_000, 5_000_000] {
+            let sent: Vec<u8> = (0..size)
+                .map(|i: usize| u8::try_from(i * 31 % 251).unwrap())
+                .collect();
+            let (app, done) = stream(&tunnel, 80).await;
+            let (mut read, mut write) = app.into_split();
+            let out = sent.clone();
+            spawn_local(async move {
+                write.write_all(&out).await.unwrap();
+                write.shutdown().await.unwrap();
+            });
+            let mut back = Vec::new();
+            read.read_to_end(&mut back).await.unwrap();
+            back.reverse();
+            assert!(
+                back == sent,
+                "{size} bytes came back changed ({} bytes)",
+                back.len()
+            );
+            assert_eq!(done.await.unwrap().unwrap(), size as u64);
+        }
+        assert_eq!(tunnel.state().streams(), 0);
+    });
+}
+
+#[test]
+fn many_streams_share_one_tunnel() {
+    run(async {
+        let tunnel = Rc::new(tunnel(Limits::default(), reverse_echo().await).await);
+        let mut tasks = Vec::new();
+        for n in 0..80_u8 {
+            let tunnel = Rc::clone(&tunnel);
+            tasks.push(spawn_local(async move {
+                let (mut app, done) = stream(&tunnel, 80).await;
+                app.write_all(&[n; 3000]).await.unwrap();
+                app.shutdown().await.unwrap();
+                let mut back = Vec::new();
+                app.read_to_end(&mut back).await.unwrap();
+                assert_eq!(back, [n; 3000]);
+                done.await.unwrap().unwrap();
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert!(tunnel.has_room());
+    });
+}
+
+#[test]
+fn a_refused_connect_resets_the_application() {
+    run(async {
+        let tunnel = tunnel(Limits::default(), reverse_echo().await).await;
+        let (mut app, done) = stream(&tunnel, 401).await;
+        let error = done.await.unwrap().unwrap_err();
+        assert!(
+            matches!(error, StreamError::Status(StatusCode::UNAUTHORIZED)),
+            "{error}"
+        );
+        let mut byte = [0];
+        let end = app.read(&mut byte).await.unwrap_err();
+        assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_stalled_reader_does_not_slow_its_siblings() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // The first application connection never reads; the others echo.
+        spawn_local(async move {
+            let _stalled = listener.accept().await.unwrap();
+            while let Ok((app, _)) = listener.accept().await {
+                spawn_local(async move {
+                    let (mut read, mut write) = app.into_split();
+                    tokio::io::copy(&mut read, &mut write).await.ok();
+                });
+            }
+        });
+        let tunnel = tunnel(Limits::default(), address).await;
+        let (mut stalled, _pump) = stream(&tunnel, 80).await;
+        spawn_local(async move { while stalled.write_all(&[7; 1000]).await.is_ok() {} });
+        for n in 0..50_u8 {
+            let (mut app, _pump) = stream(&tunnel, 80).await;
+            for round in 0..20_u8 {
+                app.write_all(&[n, round]).await.unwrap();
+                let mut back = [0; 2];
+                timeout(PATIENCE, app.read_exact(&mut back))
+                    .await
+                    .unwrap()
+                    .unwrap();
+                assert_eq!(back, [n, round]);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_only_connects_is_dropped_in_time() {
+    run(async {
+        let authority = Arc::new(TestAuthority::new("test"));
+        let server = certificate(&authority, "server").await;
+        let (_silent, far) = pair().await;
+        let limit = Duration::from_millis(100);
+        let error = crate::accept(far, Arc::clone(&server.server), limit)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, crate::TunnelError::HandshakeTimeout),
+            "{error}"
+        );
+    });
+}

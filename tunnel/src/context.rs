@@ -1,0 +1,86 @@
+//! What every connection of a thread works with.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::sync::watch;
+
+use crate::probe::Tickets;
+use crate::settings::{Parts, TunnelSettings};
+
+/// Shared by all pods of one thread.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub settings: TunnelSettings,
+    pub parts: Parts,
+    pub tickets: Tickets,
+    /// `true` once the process drains: peers are told to go elsewhere.
+    pub draining: watch::Receiver<bool>,
+    random: RefCell<u64>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        settings: TunnelSettings,
+        parts: Parts,
+        tickets: Tickets,
+        draining: watch::Receiver<bool>,
+    ) -> Rc<Self> {
+        let seed = getrandom::u64().unwrap_or(0x9e37_79b9_7f4a_7c15);
+        Rc::new(Self {
+            settings,
+            parts,
+            tickets,
+            draining,
+            random: RefCell::new(seed),
+        })
+    }
+
+    /// Evenly spread bits for load balancing and trace ids (SplitMix64); never for secrets.
+    pub(crate) fn random(&self) -> u64 {
+        let mut state = self.random.borrow_mut();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Completes when the process drains.
+    pub(crate) fn drained(&self) -> impl Future<Output = ()> + use<> {
+        let mut draining = self.draining.clone();
+        async move {
+            if draining.wait_for(|d| *d).await.is_err() {
+                // Whoever could start a drain is gone: there will be none.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// The `baggage` header that describes a workload, members in the order of the wire format.
+pub(crate) fn baggage(own: &tunnel_model::Workload) -> String {
+    let kind = format!("k8s.{}.name", own.workload_type.as_str());
+    let members = [
+        ("k8s.cluster.name", &own.cluster_id),
+        ("k8s.namespace.name", &own.namespace),
+        (kind.as_str(), &own.workload_name),
+        ("service.name", &own.canonical_name),
+        ("service.version", &own.canonical_revision),
+        ("cloud.region", &own.locality.region),
+        ("cloud.availability_zone", &own.locality.zone),
+    ];
+    let mut text = String::with_capacity(160);
+    for (name, value) in members {
+        if value.is_empty() {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(name);
+        text.push('=');
+        text.push_str(value);
+    }
+    text
+}

@@ -1,0 +1,401 @@
+//! The way to the data plane for whoever decides which pods are in the mesh.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tunnel_model::{Identity, PodUid};
+use tunnel_sockets::{Family, Port, SocketKind, Sockets, SocketsError};
+
+use crate::pod::PodFacts;
+use crate::probe::{NOWHERE, TICKET, Tickets};
+use crate::settings::{Parts, TunnelSettings};
+use crate::shard::{Command, Shard};
+
+/// One probe connection is answered within, or the pod does not work.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A pod that is to be served.
+#[derive(Debug)]
+pub struct AdmitPod {
+    /// Kubernetes uid, or what stands for it.
+    pub uid: PodUid,
+    /// Name.
+    pub name: Arc<str>,
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Identity its certificate carries.
+    pub identity: Identity,
+    /// Its network namespace.
+    pub netns: OwnedFd,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+}
+
+/// Why a pod cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError {
+    /// Its listeners could not be opened.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// A thread could not take its listeners.
+    #[error("cannot serve the pod's listeners: {0}; raise the agent's limit of open files")]
+    Listen(std::io::Error),
+    /// The data plane has stopped.
+    #[error("the data plane is shutting down; retry after the agent's restart")]
+    Stopped,
+}
+
+/// Why a probe failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The pod was never admitted, or left.
+    #[error("the pod is not served by this node's tunnel")]
+    UnknownPod,
+    /// A probing socket could not be made.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// A connection failed on its way to a listener.
+    #[error("self-probe of port {port} failed: {what}")]
+    Failed {
+        /// The listener that was to be reached.
+        port: u16,
+        /// What happened instead.
+        what: String,
+    },
+}
+
+/// What the data plane knows of a pod.
+#[derive(Clone, Debug)]
+pub struct PodStatus {
+    /// The pod.
+    pub uid: PodUid,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its identity.
+    pub identity: Identity,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainReport {
+    /// Connections that were still open at the deadline.
+    pub left: usize,
+}
+
+/// The running data plane; its threads end when this and every handle are gone.
+#[derive(Debug)]
+pub struct Tunnel {
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Admits and releases pods.
+#[derive(Clone, Debug)]
+pub struct TunnelHandle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shards: Vec<Shard>,
+    sockets: Sockets,
+    ipv6: bool,
+    tickets: Tickets,
+    drain: watch::Sender<bool>,
+    pods: Mutex<BTreeMap<PodUid, PodStatus>>,
+    telemetry: tunnel_telemetry::Telemetry,
+}
+
+impl Tunnel {
+    /// Starts the data plane's threads.
+    ///
+    /// # Errors
+    /// When the process cannot start threads or event loops.
+    pub fn start(
+        settings: &TunnelSettings,
+        parts: &Parts,
+    ) -> std::io::Result<(Self, TunnelHandle)> {
+        let (drain, draining) = watch::channel(false);
+        let tickets = Tickets::default();
+        let mut shards = Vec::new();
+        let mut threads = Vec::new();
+        for number in 0..settings.threads.max(1) {
+            let (settings, parts) = (settings.clone(), parts.clone());
+            let (shard, thread) =
+                Shard::start(number, settings, parts, tickets.clone(), draining.clone())?;
+            shards.push(shard);
+            threads.push(thread);
+        }
+        let inner = Inner {
+            shards,
+            sockets: parts.sockets.clone(),
+            ipv6: settings.ipv6,
+            tickets,
+            drain,
+            pods: Mutex::default(),
+            telemetry: parts.telemetry.clone(),
+        };
+        Ok((
+            Self { threads },
+            TunnelHandle {
+                inner: Arc::new(inner),
+            },
+        ))
+    }
+
+    /// Waits for the threads to end; every [`TunnelHandle`] must be gone.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the data plane ended by a panic");
+            }
+        }
+    }
+}
+
+impl TunnelHandle {
+    /// Opens the pod's listeners and starts to serve them. Admitting a pod again in the same
+    /// namespace changes nothing; in another one, the old is let go first.
+    ///
+    /// # Errors
+    /// See [`AdmitError`]; nothing is left open then.
+    pub async fn admit(&self, pod: AdmitPod) -> Result<(), AdmitError> {
+        let key: Arc<str> = Arc::from(pod.uid.to_string());
+        let opened = self
+            .inner
+            .sockets
+            .open(Arc::clone(&key), pod.netns, self.inner.ipv6)
+            .await?;
+        let status = PodStatus {
+            uid: pod.uid.clone(),
+            name: Arc::clone(&pod.name),
+            namespace: Arc::clone(&pod.namespace),
+            identity: pod.identity.clone(),
+            ips: pod.ips,
+        };
+        let known = self
+            .pods()
+            .get(&pod.uid)
+            .is_some_and(|old| old.identity == pod.identity);
+        if known && opened.reused {
+            self.pods().insert(pod.uid, status);
+            return Ok(());
+        }
+        let facts = PodFacts {
+            uid: pod.uid.clone(),
+            key: Arc::clone(&key),
+            name: pod.name,
+            namespace: pod.namespace,
+            identity: pod.identity,
+        };
+        if let Err(error) = self.distribute(&facts, opened.listeners).await {
+            self.forget(&key).await;
+            return Err(error);
+        }
+        let replaced = self.pods().insert(pod.uid, status);
+        let gauges = self.inner.telemetry.pods();
+        gauges.started.increment();
+        if replaced.is_some() {
+            gauges.stopped.increment();
+        } else {
+            gauges.active.add(1);
+        }
+        Ok(())
+    }
+
+    async fn distribute(
+        &self,
+        facts: &PodFacts,
+        listeners: Vec<(Port, std::net::TcpListener)>,
+    ) -> Result<(), AdmitError> {
+        for shard in &self.inner.shards {
+            let own = listeners
+                .iter()
+                .map(|(port, listener)| listener.try_clone().map(|l| (*port, l)))
+                .collect::<std::io::Result<Vec<_>>>()
+                .map_err(AdmitError::Listen)?;
+            let facts = facts.clone();
+            shard
+                .ask(|reply| Command::Admit {
+                    facts,
+                    listeners: own,
+                    reply,
+                })
+                .await
+                .ok_or(AdmitError::Stopped)?
+                .map_err(AdmitError::Listen)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a pod go that is gone: its connections end, its listeners and its namespace are closed.
+    /// Unknown pods are no error.
+    pub async fn release(&self, uid: &PodUid) {
+        let key: Arc<str> = Arc::from(uid.to_string());
+        self.forget(&key).await;
+        if self.pods().remove(uid).is_some() {
+            let gauges = self.inner.telemetry.pods();
+            gauges.active.add(-1);
+            gauges.stopped.increment();
+        }
+    }
+
+    async fn forget(&self, key: &Arc<str>) {
+        for shard in &self.inner.shards {
+            shard
+                .ask(|reply| Command::Release {
+                    key: Arc::clone(key),
+                    reply,
+                })
+                .await;
+        }
+        self.inner.sockets.close(Arc::clone(key)).await;
+    }
+
+    /// Proves that connections reach the pod's listeners and are accepted: 15006 and 15008
+    /// directly, 15001 through the pod's rules if `via_rules`.
+    ///
+    /// # Errors
+    /// See [`ProbeError`].
+    pub async fn probe(&self, uid: &PodUid, via_rules: bool) -> Result<(), ProbeError> {
+        let ips = self
+            .pods()
+            .get(uid)
+            .map(|p| p.ips.clone())
+            .ok_or(ProbeError::UnknownPod)?;
+        let key: Arc<str> = Arc::from(uid.to_string());
+        for family in [Family::V4, Family::V6] {
+            let Some(ip) = ips.iter().copied().find(|ip| Family::of(ip) == family) else {
+                continue;
+            };
+            let direct = |port: Port| (port, SocketAddr::new(ip, port.number()));
+            self.knock(&key, ip, direct(Port::InboundPlaintext)).await?;
+            self.knock(&key, ip, direct(Port::InboundHbone)).await?;
+            if !via_rules {
+                self.knock(&key, ip, direct(Port::Outbound)).await?;
+                continue;
+            }
+            let nowhere = NOWHERE[usize::from(family == Family::V6)];
+            match self.knock(&key, ip, (Port::Outbound, nowhere)).await {
+                // A pod without a default route cannot show how such a route is captured.
+                Err(ProbeError::Failed { what, .. }) if what == NO_ROUTE => {
+                    self.knock(&key, ip, direct(Port::Outbound)).await?;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn knock(
+        &self,
+        key: &Arc<str>,
+        from: IpAddr,
+        (port, to): (Port, SocketAddr),
+    ) -> Result<(), ProbeError> {
+        let family = Family::of(&from);
+        let made = self
+            .inner
+            .sockets
+            .make(Arc::clone(key), family, SocketKind::Captured, 1);
+        let failed = |what: String| ProbeError::Failed {
+            port: port.number(),
+            what,
+        };
+        let fd = made
+            .await?
+            .pop()
+            .ok_or_else(|| failed("no socket was made".into()))?;
+        let socket = TcpSocket::from_std_stream(fd.into());
+        timeout(PROBE_PATIENCE, self.exchange(key, socket, from, to))
+            .await
+            .map_err(|_| failed(format!("no answer within {PROBE_PATIENCE:?}")))?
+            .map_err(failed)
+    }
+
+    async fn exchange(
+        &self,
+        key: &Arc<str>,
+        socket: TcpSocket,
+        from: IpAddr,
+        to: SocketAddr,
+    ) -> Result<(), String> {
+        socket
+            .bind(SocketAddr::new(from, 0))
+            .map_err(|e| format!("cannot bind to {from}: {e}"))?;
+        let source = socket.local_addr().map_err(|e| e.to_string())?;
+        let mut ticket = [0; TICKET];
+        getrandom::fill(&mut ticket).map_err(|e| e.to_string())?;
+        let _expected = self.inner.tickets.expect(Arc::clone(key), source, ticket);
+        let mut stream = socket.connect(to).await.map_err(|e| match e.kind() {
+            std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable => {
+                NO_ROUTE.to_owned()
+            }
+            _ => format!("connection from {source} to {to}: {e}"),
+        })?;
+        let mut answer = [0; TICKET];
+        stream
+            .read_exact(&mut answer)
+            .await
+            .map_err(|e| format!("answer to {source}: {e}"))?;
+        if answer == ticket {
+            Ok(())
+        } else {
+            Err("somebody else than this node's tunnel answered".to_owned())
+        }
+    }
+
+    /// Every pod that is served.
+    #[must_use]
+    pub fn status(&self) -> Vec<PodStatus> {
+        self.pods().values().cloned().collect()
+    }
+
+    /// Connections of each pod now, by uid.
+    pub async fn connections(&self) -> HashMap<Arc<str>, usize> {
+        let mut total: HashMap<Arc<str>, usize> = HashMap::new();
+        for shard in &self.inner.shards {
+            let counts = shard.ask(|reply| Command::Count { reply }).await;
+            for (key, count) in counts.unwrap_or_default() {
+                *total.entry(key).or_default() += count;
+            }
+        }
+        total
+    }
+
+    /// Stops accepting, tells peers to open no more streams, and waits until the last connection
+    /// has ended or `patience` is over.
+    pub async fn drain(&self, patience: Duration) -> DrainReport {
+        self.inner.drain.send_replace(true);
+        let deadline = Instant::now() + patience;
+        let mut waits = Vec::new();
+        for shard in &self.inner.shards {
+            waits.push(shard.ask(|reply| Command::Drain { deadline, reply }));
+        }
+        let mut left = 0;
+        for wait in waits {
+            left += wait.await.unwrap_or(0);
+        }
+        DrainReport { left }
+    }
+
+    fn pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<PodUid, PodStatus>> {
+        self.inner
+            .pods
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const NO_ROUTE: &str = "no route";

@@ -1,0 +1,72 @@
+//! The connections of one pod on one thread, and the way to end them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// Connections under way. Each is a task; ending the task ends the connection, and what the task
+/// held says so in log and metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    next: Cell<u64>,
+    tasks: RefCell<HashMap<u64, AbortHandle>>,
+    room: Notify,
+}
+
+impl Live {
+    /// Runs a connection as a task of its own.
+    pub(crate) fn spawn(
+        self: &Rc<Self>,
+        connection: impl Future<Output = ()> + 'static,
+    ) -> AbortHandle {
+        let id = self.next.replace(self.next.get() + 1);
+        let leave = Leave {
+            live: Rc::clone(self),
+            id,
+        };
+        let task = tokio::task::spawn_local(async move {
+            let _leave = leave;
+            connection.await;
+        });
+        let handle = task.abort_handle();
+        self.tasks.borrow_mut().insert(id, handle.clone());
+        handle
+    }
+
+    /// Connections now.
+    pub(crate) fn count(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+
+    /// Completes when there are fewer than `bound` connections.
+    pub(crate) async fn room(&self, bound: usize) {
+        while self.count() >= bound {
+            self.room.notified().await;
+        }
+    }
+
+    /// Ends every connection at once.
+    pub(crate) fn abort_all(&self) {
+        let tasks: Vec<_> = self.tasks.borrow().values().cloned().collect();
+        for task in tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Takes a connection off the list when its task ends, however it ends.
+struct Leave {
+    live: Rc<Live>,
+    id: u64,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.live.tasks.borrow_mut().remove(&self.id);
+        self.live.room.notify_one();
+    }
+}

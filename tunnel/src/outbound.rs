@@ -1,0 +1,243 @@
+//! Connections that a pod makes (15001).
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tunnel_decide::{HboneRoute, OutboundFacts, OutboundVerdict, PassthroughRoute, Refusal};
+use tunnel_hbone::{ConnectHead, Down, Meter, Pump, Relay, StreamError, TunnelError, abort};
+use tunnel_model::{OriginalDst, ResponseFlag, SourceAddr};
+use tunnel_sockets::original_destination;
+use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
+
+use crate::pod::Pod;
+use crate::pool::PoolKey;
+use crate::tunnels;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) {
+    let started = Instant::now();
+    let Ok(original) = original_destination(&app) else {
+        refuse_early(
+            &pod,
+            &app,
+            peer,
+            "not_redirected",
+            &"connection to the tunnel's own port 15001",
+        );
+        return;
+    };
+    let original_dst = OriginalDst::new(original);
+    let Some((snapshot, own)) = pod.own().await else {
+        let error = format!(
+            "unknown source workload {}/{}: not in the mesh's state yet",
+            pod.facts.namespace, pod.facts.name
+        );
+        refuse_early(&pod, &app, peer, "unknown_source", &error);
+        return;
+    };
+    let facts = OutboundFacts {
+        own,
+        source: SourceAddr::new(peer),
+        original_dst,
+        network: Arc::clone(&pod.context.settings.network),
+        random: pod.context.random(),
+    };
+    let verdict = tunnel_decide::outbound(&snapshot, &facts);
+    drop(snapshot);
+    match verdict {
+        OutboundVerdict::Hbone(route) => through_tunnel(pod, app, &facts, route, started).await,
+        OutboundVerdict::Passthrough(route) => pass(pod, app, peer, route, started).await,
+        OutboundVerdict::Refuse(refusal) => refuse(&pod, &app, &facts, &refusal, started),
+    }
+}
+
+fn refuse_early(
+    pod: &Pod,
+    app: &TcpStream,
+    peer: SocketAddr,
+    reason: &'static str,
+    error: &dyn std::fmt::Display,
+) {
+    let to = crate::pod::local_address(app).unwrap_or(peer);
+    let refusal = EarlyRefusal {
+        reason,
+        error,
+        decided_by: "tunnel",
+    };
+    pod.context
+        .parts
+        .telemetry
+        .early_refusal(Direction::Outbound, peer, to, &refusal);
+    abort(app);
+}
+
+fn refuse(pod: &Pod, app: &TcpStream, facts: &OutboundFacts, refusal: &Refusal, started: Instant) {
+    let connection = pod.context.parts.telemetry.connection(&ConnectionStart {
+        direction: Direction::Outbound,
+        source: facts.source.get(),
+        destination: facts.original_dst.get(),
+        hbone_target: None,
+        parties: refusal.parties.clone(),
+        source_identity: None,
+        destination_identity: None,
+        security: Security::Unknown,
+        started,
+    });
+    connection.finish(Instant::now(), &refused(refusal));
+    abort(app);
+}
+
+pub(crate) fn refused(refusal: &Refusal) -> Outcome {
+    Outcome::Refused {
+        flag: refusal.flag(),
+        error: refusal.to_string(),
+        decided_by: refusal.by.to_string(),
+    }
+}
+
+async fn through_tunnel(
+    pod: Rc<Pod>,
+    app: TcpStream,
+    facts: &OutboundFacts,
+    route: HboneRoute,
+    started: Instant,
+) {
+    let connection = pod.context.parts.telemetry.connection(&ConnectionStart {
+        direction: Direction::Outbound,
+        source: facts.source.get(),
+        destination: route.next_hop.get(),
+        hbone_target: Some(route.target.get()),
+        parties: route.parties.clone(),
+        source_identity: Some(pod.facts.identity.clone()),
+        destination_identity: match &*route.expected {
+            [only] => Some(only.clone()),
+            _ => None,
+        },
+        security: Security::MutualTls,
+        started,
+    });
+    let baggage = crate::context::baggage(&facts.own);
+    let (high, low) = (pod.context.random(), pod.context.random());
+    let head = ConnectHead {
+        authority: route.target.get(),
+        baggage: &baggage,
+        client: facts.source.get(),
+        service: route.parties.service.as_ref().map(|s| &*s.hostname),
+        trace: (u128::from(high) << 64) | u128::from(low),
+        span: high ^ low.rotate_left(17),
+    };
+    let key = PoolKey {
+        next_hop: route.next_hop,
+        expected: Arc::clone(&route.expected),
+    };
+    match tunnels::open(&pod, &key, &head).await {
+        Ok(stream) => {
+            let down = Down::Answer(stream.response);
+            let pumped = Pump::new(app, stream.send, down, stream.guard, Outward(connection)).await;
+            pumped
+                .meter
+                .0
+                .finish(Instant::now(), &streamed(pumped.result));
+        }
+        Err(error) => {
+            let failed = Outcome::Failed {
+                flag: flag_of(&error),
+                error: error.to_string(),
+            };
+            connection.finish(Instant::now(), &failed);
+            abort(&app);
+        }
+    }
+}
+
+/// What a stream's end means for log and metrics.
+pub(crate) fn streamed(result: Result<(), StreamError>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done,
+        Err(error) => {
+            let flag = match &error {
+                StreamError::Status(status) if status.as_u16() == 401 => ResponseFlag::Deny,
+                _ => ResponseFlag::Connect,
+            };
+            Outcome::Failed {
+                flag,
+                error: error.to_string(),
+            }
+        }
+    }
+}
+
+fn flag_of(error: &TunnelError) -> ResponseFlag {
+    match error {
+        TunnelError::ConnectTimeout { .. } => ResponseFlag::NetworkPolicy,
+        TunnelError::Connect { .. } | TunnelError::Socket(_) | TunnelError::Closed => {
+            ResponseFlag::Connect
+        }
+        TunnelError::Tls(_) | TunnelError::HandshakeTimeout | TunnelError::Identity { .. } => {
+            ResponseFlag::TlsFailure
+        }
+        TunnelError::Http2(_) => ResponseFlag::H2HandshakeFailure,
+        TunnelError::Certificate(_) => ResponseFlag::IdentityError,
+    }
+}
+
+async fn pass(
+    pod: Rc<Pod>,
+    app: TcpStream,
+    peer: SocketAddr,
+    route: PassthroughRoute,
+    started: Instant,
+) {
+    let connection = pod.context.parts.telemetry.connection(&ConnectionStart {
+        direction: Direction::Outbound,
+        source: peer,
+        destination: route.next_hop.get(),
+        hbone_target: None,
+        parties: route.parties,
+        source_identity: None,
+        destination_identity: None,
+        security: Security::Unknown,
+        started,
+    });
+    match tunnels::dial(&pod, route.next_hop.get()).await {
+        Ok(server) => {
+            let (meter, result) = Relay::new(app, server, Outward(connection)).await;
+            meter.0.finish(Instant::now(), &relayed(result));
+        }
+        Err(error) => {
+            let failed = Outcome::Failed {
+                flag: ResponseFlag::Connect,
+                error: error.to_string(),
+            };
+            connection.finish(Instant::now(), &failed);
+            abort(&app);
+        }
+    }
+}
+
+/// What a relay's end means for log and metrics.
+pub(crate) fn relayed(result: std::io::Result<()>) -> Outcome {
+    result.map_or_else(
+        |error| Outcome::Failed {
+            flag: ResponseFlag::Connect,
+            error: error.to_string(),
+        },
+        |()| Outcome::Done,
+    )
+}
+
+/// Counts a connection whose application is downstream.
+pub(crate) struct Outward(pub Connection);
+
+impl Meter for Outward {
+    fn sent_by_app(&self, bytes: u64) {
+        self.0.add_received(bytes);
+    }
+
+    fn given_to_app(&self, bytes: u64) {
+        self.0.add_sent(bytes);
+    }
+}

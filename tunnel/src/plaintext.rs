@@ -1,0 +1,130 @@
+//! Plaintext connections to a pod (15006).
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tunnel_decide::{InboundVerdict, PlaintextFacts};
+use tunnel_hbone::{Relay, abort};
+use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, SourceAddr};
+use tunnel_sockets::original_destination;
+use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
+
+use crate::inbound::connect_app;
+use crate::outbound::{Outward, refused, relayed};
+use crate::pod::{Pod, local_address};
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {
+    let started = Instant::now();
+    let Ok(original) = original_destination(&client) else {
+        early(
+            &pod,
+            &client,
+            peer,
+            "not_redirected",
+            &"connection to the tunnel's own port 15006",
+        );
+        return;
+    };
+    let Some((snapshot, own)) = pod.own().await else {
+        early(
+            &pod,
+            &client,
+            peer,
+            "unknown_destination",
+            &"this pod's workload is not known yet",
+        );
+        return;
+    };
+    let original_dst = OriginalDst::new(original);
+    let verdict = tunnel_decide::inbound_plaintext(
+        &snapshot,
+        &PlaintextFacts {
+            own,
+            source: SourceAddr::new(peer),
+            original_dst,
+            network: Arc::clone(&pod.context.settings.network),
+        },
+    );
+    drop(snapshot);
+    match verdict {
+        InboundVerdict::Deliver { next_hop, parties } => {
+            deliver(pod, client, peer, next_hop, parties, started).await;
+        }
+        InboundVerdict::Refuse(refusal) => {
+            let to = NextHop::new(original_dst.get());
+            let connection = open(&pod, peer, to, refusal.parties.clone(), started);
+            connection.finish(Instant::now(), &refused(&refusal));
+            abort(&client);
+        }
+    }
+}
+
+async fn deliver(
+    pod: Rc<Pod>,
+    client: TcpStream,
+    peer: SocketAddr,
+    to: NextHop,
+    parties: Parties,
+    started: Instant,
+) {
+    let connection = open(&pod, peer, to, parties, started);
+    match connect_app(&pod, peer, to).await {
+        Ok(app) => {
+            // Here the client is downstream, and the first of the two.
+            let (meter, result) = Relay::new(client, app, Outward(connection)).await;
+            meter.0.finish(Instant::now(), &relayed(result));
+        }
+        Err(error) => {
+            let failed = Outcome::Failed {
+                flag: ResponseFlag::Connect,
+                error,
+            };
+            connection.finish(Instant::now(), &failed);
+            abort(&client);
+        }
+    }
+}
+
+fn open(
+    pod: &Pod,
+    peer: SocketAddr,
+    to: NextHop,
+    parties: Parties,
+    started: Instant,
+) -> Connection {
+    pod.context.parts.telemetry.connection(&ConnectionStart {
+        direction: Direction::Inbound,
+        source: peer,
+        destination: to.get(),
+        hbone_target: None,
+        parties,
+        source_identity: None,
+        destination_identity: None,
+        security: Security::Unknown,
+        started,
+    })
+}
+
+fn early(
+    pod: &Pod,
+    client: &TcpStream,
+    peer: SocketAddr,
+    reason: &'static str,
+    error: &dyn std::fmt::Display,
+) {
+    let to = local_address(client).unwrap_or(peer);
+    let refusal = EarlyRefusal {
+        reason,
+        error,
+        decided_by: "tunnel",
+    };
+    pod.context
+        .parts
+        .telemetry
+        .early_refusal(Direction::Inbound, peer, to, &refusal);
+    abort(client);
+}

@@ -1,0 +1,202 @@
+//! One pod on one thread.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tunnel_credentials::Certificate;
+use tunnel_model::{Identity, PodUid, Snapshot, Workload};
+use tunnel_sockets::Port;
+
+use crate::accept::{Strangers, accept_forever, canonical};
+use crate::context::Context;
+use crate::live::Live;
+use crate::pool::Pool;
+use crate::stock::Stock;
+use crate::{inbound, outbound, plaintext};
+
+/// What a pod is to the data plane.
+#[derive(Clone, Debug)]
+pub(crate) struct PodFacts {
+    pub uid: PodUid,
+    pub key: Arc<str>,
+    pub name: Arc<str>,
+    pub namespace: Arc<str>,
+    pub identity: Identity,
+}
+
+/// A pod's connections, tunnels and sockets on one thread.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub facts: PodFacts,
+    pub context: Rc<Context>,
+    pub stock: Rc<Stock>,
+    pub pool: Pool,
+    pub live: Rc<Live>,
+    pub strangers: Strangers,
+    own: RefCell<Option<(u64, Arc<Workload>)>>,
+    acceptors: RefCell<Vec<AbortHandle>>,
+}
+
+impl Pod {
+    pub(crate) fn new(facts: PodFacts, context: Rc<Context>) -> Rc<Self> {
+        let stock = Stock::new(Arc::clone(&facts.key), context.parts.sockets.clone());
+        let strangers = Strangers::new(context.settings.max_handshakes);
+        Rc::new(Self {
+            facts,
+            context,
+            stock,
+            pool: Pool::default(),
+            live: Rc::default(),
+            strangers,
+            own: RefCell::default(),
+            acceptors: RefCell::default(),
+        })
+    }
+
+    /// Starts to accept. On error nothing is accepted.
+    pub(crate) fn listen(
+        self: &Rc<Self>,
+        listeners: Vec<(Port, std::net::TcpListener)>,
+    ) -> std::io::Result<()> {
+        let listeners = listeners
+            .into_iter()
+            .map(|(port, listener)| TcpListener::from_std(listener).map(|l| (port, l)))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        let mut acceptors = self.acceptors.borrow_mut();
+        for (port, listener) in listeners {
+            let pod = Rc::clone(self);
+            let task = tokio::task::spawn_local(async move { pod.accept(port, listener).await });
+            acceptors.push(task.abort_handle());
+        }
+        Ok(())
+    }
+
+    async fn accept(self: Rc<Self>, port: Port, listener: TcpListener) {
+        let what = match port {
+            Port::Outbound => "outbound",
+            Port::InboundPlaintext => "plaintext",
+            Port::InboundHbone => "hbone",
+        };
+        let bound = self.context.settings.max_connections;
+        let live = Rc::clone(&self.live);
+        accept_forever(
+            listener,
+            what,
+            async || live.room(bound).await,
+            |stream, peer| {
+                self.handle(port, stream, peer);
+            },
+        )
+        .await;
+    }
+
+    fn handle(self: &Rc<Self>, port: Port, stream: TcpStream, peer: SocketAddr) {
+        if let Some(ticket) = self.context.tickets.of(&self.facts.key, peer) {
+            // Whoever probes waits for the answer with a bound of its own.
+            tokio::task::spawn_local(async move {
+                let mut stream = stream;
+                stream.write_all(&ticket).await.ok();
+            });
+            return;
+        }
+        let pod = Rc::clone(self);
+        match port {
+            Port::Outbound => {
+                self.live.spawn(outbound::serve(pod, stream, peer));
+            }
+            Port::InboundPlaintext => {
+                self.live.spawn(plaintext::serve(pod, stream, peer));
+            }
+            Port::InboundHbone => {
+                let ticket = self.strangers.ticket();
+                let task = self.live.spawn(inbound::serve(pod, stream, peer, ticket));
+                self.strangers.enter(ticket, task);
+            }
+        }
+    }
+
+    /// Stops accepting; what is under way goes on, and no new streams use the pod's tunnels.
+    pub(crate) fn stop_accepting(&self) {
+        for task in self.acceptors.borrow_mut().drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Ends everything: the pod is gone.
+    pub(crate) fn end(&self) {
+        self.stop_accepting();
+        self.pool.retire();
+        self.live.abort_all();
+    }
+
+    /// The snapshot to decide on, and the pod's own workload in it; waits a bounded time for a
+    /// workload that is not known yet.
+    pub(crate) async fn own(&self) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
+        let snapshot = self.context.parts.mesh.load();
+        if let Some(own) = self.own_in(&snapshot) {
+            return Some((snapshot, own));
+        }
+        timeout(self.context.settings.workload_wait, self.wait_for_own())
+            .await
+            .ok()?
+    }
+
+    async fn wait_for_own(&self) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
+        let mut changes = self.context.parts.mesh.changes();
+        loop {
+            changes.borrow_and_update();
+            let snapshot = self.context.parts.mesh.load();
+            if let Some(own) = self.own_in(&snapshot) {
+                return Some((snapshot, own));
+            }
+            changes.changed().await.ok()?;
+        }
+    }
+
+    fn own_in(&self, snapshot: &Snapshot) -> Option<Arc<Workload>> {
+        if let Some((version, own)) = &*self.own.borrow()
+            && *version == snapshot.version()
+        {
+            return Some(Arc::clone(own));
+        }
+        let PodFacts {
+            namespace,
+            name,
+            identity,
+            ..
+        } = &self.facts;
+        let own = snapshot.workload_by_name(namespace, name, identity.service_account())?;
+        *self.own.borrow_mut() = Some((snapshot.version(), Arc::clone(own)));
+        Some(Arc::clone(own))
+    }
+
+    /// The pod's certificate; a connection is held for it, a bounded time.
+    pub(crate) async fn certificate(&self, patience: Duration) -> Result<Arc<Certificate>, String> {
+        let credentials = &self.context.parts.credentials;
+        let identity = &self.facts.identity;
+        if let Some(certificate) = credentials.current(identity) {
+            return Ok(certificate);
+        }
+        timeout(patience, credentials.certificate(identity))
+            .await
+            .map_err(|_| {
+                let why = credentials.last_error(identity);
+                format!(
+                    "no certificate for {identity} within {patience:?}: {}",
+                    why.as_deref().unwrap_or("the CA has not answered yet")
+                )
+            })
+    }
+}
+
+/// The address a connection came in on.
+pub(crate) fn local_address(stream: &TcpStream) -> std::io::Result<SocketAddr> {
+    stream.local_addr().map(canonical)
+}

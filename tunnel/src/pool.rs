@@ -1,0 +1,144 @@
+//! The tunnels one pod has open, by destination.
+//!
+//! A tunnel is never shared between pods: it leaves from the pod's own address and carries the
+//! pod's own identity. Whoever needs a tunnel that is just being made waits for that one, and all
+//! who wait learn of its failure together.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tunnel_hbone::{ClientTunnel, StreamGuard, TunnelError};
+use tunnel_model::{Identity, NextHop};
+
+/// What makes two connections fit for one tunnel, besides the pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    pub next_hop: NextHop,
+    pub expected: Arc<[Identity]>,
+}
+
+type Made = Option<Result<(), TunnelError>>;
+
+#[derive(Default)]
+struct Slot {
+    tunnels: Vec<ClientTunnel>,
+    /// Set while a tunnel is being made.
+    making: Option<watch::Receiver<Made>>,
+}
+
+/// The pool of one pod on one thread.
+#[derive(Default)]
+pub(crate) struct Pool {
+    slots: RefCell<HashMap<PoolKey, Slot>>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("slots", &self.slots.borrow().len())
+            .finish()
+    }
+}
+
+enum Found {
+    Tunnel(ClientTunnel, StreamGuard),
+    Wait(watch::Receiver<Made>),
+    Make(watch::Sender<Made>),
+}
+
+impl Pool {
+    /// A tunnel with room for a stream, which is counted as taken; made by `make` if there is none.
+    pub(crate) async fn tunnel<F, M>(
+        &self,
+        key: &PoolKey,
+        make: M,
+    ) -> Result<(ClientTunnel, StreamGuard), TunnelError>
+    where
+        M: Fn() -> F,
+        F: Future<Output = Result<ClientTunnel, TunnelError>>,
+    {
+        loop {
+            match self.find(key) {
+                Found::Tunnel(tunnel, guard) => return Ok((tunnel, guard)),
+                Found::Wait(mut made) => match made.wait_for(Option::is_some).await {
+                    Ok(result) => {
+                        if let Some(Err(error)) = &*result {
+                            return Err(error.clone());
+                        }
+                    }
+                    // Whoever was making it was cut off; somebody else makes the next.
+                    Err(_) => self.forget_maker(key),
+                },
+                Found::Make(done) => return self.make(key, make().await, &done),
+            }
+        }
+    }
+
+    fn make(
+        &self,
+        key: &PoolKey,
+        made: Result<ClientTunnel, TunnelError>,
+        done: &watch::Sender<Made>,
+    ) -> Result<(ClientTunnel, StreamGuard), TunnelError> {
+        self.forget_maker(key);
+        let result = made.map(|tunnel| {
+            let guard = tunnel.reserve();
+            self.slots
+                .borrow_mut()
+                .entry(key.clone())
+                .or_default()
+                .tunnels
+                .push(tunnel.clone());
+            (tunnel, guard)
+        });
+        done.send_replace(Some(result.as_ref().map(drop).map_err(Clone::clone)));
+        result
+    }
+
+    fn find(&self, key: &PoolKey) -> Found {
+        let mut slots = self.slots.borrow_mut();
+        if !slots.contains_key(key) {
+            slots.insert(key.clone(), Slot::default());
+        }
+        let Some(slot) = slots.get_mut(key) else {
+            unreachable!("inserted above")
+        };
+        slot.tunnels.retain(|t| t.state().usable());
+        if let Some(tunnel) = slot.tunnels.iter().find(|t| t.has_room()) {
+            return Found::Tunnel(tunnel.clone(), tunnel.reserve());
+        }
+        if let Some(making) = &slot.making {
+            return Found::Wait(making.clone());
+        }
+        let (done, making) = watch::channel(None);
+        slot.making = Some(making);
+        Found::Make(done)
+    }
+
+    fn forget_maker(&self, key: &PoolKey) {
+        if let Some(slot) = self.slots.borrow_mut().get_mut(key) {
+            slot.making = None;
+        }
+    }
+
+    /// Forgets tunnels that are closed, and destinations without any: called when a tunnel ends.
+    pub(crate) fn sweep(&self) {
+        self.slots.borrow_mut().retain(|_, slot| {
+            slot.tunnels.retain(|t| t.state().usable());
+            !slot.tunnels.is_empty() || slot.making.is_some()
+        });
+    }
+
+    /// Takes every tunnel out of use; streams that are open go on.
+    pub(crate) fn retire(&self) {
+        for slot in self.slots.borrow_mut().values_mut() {
+            for tunnel in slot.tunnels.drain(..) {
+                tunnel.state().retire();
+            }
+        }
+    }
+}

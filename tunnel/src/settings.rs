@@ -1,0 +1,64 @@
+//! What a tunnel is started with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tunnel_credentials::Credentials;
+use tunnel_discovery::MeshReader;
+use tunnel_hbone::Limits;
+use tunnel_sockets::Sockets;
+use tunnel_telemetry::Telemetry;
+
+/// Settings of the data plane.
+#[derive(Clone, Debug)]
+pub struct TunnelSettings {
+    /// Threads that move bytes.
+    pub threads: usize,
+    /// The network of this node.
+    pub network: Arc<str>,
+    /// Whether listeners accept IPv6 too.
+    pub ipv6: bool,
+    /// Bounds of tunnels.
+    pub limits: Limits,
+    /// Connections a pod may have open on one thread; more wait to be accepted.
+    pub max_connections: usize,
+    /// Tunnel handshakes under way for a pod on one thread; beyond, the oldest gives way.
+    pub max_handshakes: usize,
+    /// How long a connection waits for the pod's own workload to be known.
+    pub workload_wait: Duration,
+    /// How long a connection is held for want of a certificate before it is refused.
+    pub certificate_hold: Duration,
+}
+
+impl Default for TunnelSettings {
+    fn default() -> Self {
+        Self {
+            threads: default_threads(),
+            network: Arc::from(""),
+            ipv6: true,
+            limits: Limits::default(),
+            max_connections: 20_000,
+            max_handshakes: 512,
+            workload_wait: Duration::from_secs(5),
+            certificate_hold: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Half the processors, at least one: the rest is for the pods whose traffic this is.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2))
+}
+
+/// What the data plane works with and does not own.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The mesh.
+    pub mesh: MeshReader,
+    /// Certificates.
+    pub credentials: Credentials,
+    /// Log and metrics.
+    pub telemetry: Telemetry,
+    /// Pods' namespaces.
+    pub sockets: Sockets,
+}
