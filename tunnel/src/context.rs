@@ -36,7 +36,7 @@ impl Context {
         })
     }
 
-    /// Evenly spread bits for load balancing and trace ids (SplitMix64); never for secrets.
+    /// Evenly spread bits for load balancing and trace ids (`SplitMix64`); never for secrets.
     pub(crate) fn random(&self) -> u64 {
         let mut state = self.random.borrow_mut();
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

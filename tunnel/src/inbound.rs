@@ -137,7 +137,13 @@ async fn stream_task(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) {
     let verdict = tunnel_decide::inbound_hbone(&snapshot, &facts);
     drop(snapshot);
     match verdict {
-        InboundVerdict::Deliver { next_hop, parties } => {
+        InboundVerdict::Deliver {
+            next_hop,
+            parties,
+            dry_run,
+            by: _,
+        } => {
+            report_dry_run(&pod, &dry_run);
             let connection = open(&pod, &peer, next_hop, parties, started);
             let body = request.into_body();
             let app = match connect_app(&pod, peer.address.get(), next_hop).await {
@@ -208,6 +214,13 @@ fn open(pod: &Pod, peer: &Peer, to: NextHop, parties: Parties, started: Instant)
         security: Security::MutualTls,
         started,
     })
+}
+
+/// Policies on trial only speak; what they say is for the operator who tries them.
+pub(crate) fn report_dry_run(pod: &Pod, said: &[tunnel_decide::DryRun]) {
+    for trial in said {
+        tracing::info!(pod = %pod.facts.uid, policy = ?trial, "a policy in dry run would have decided");
+    }
 }
 
 /// A connection to the application that comes from the client's address.

@@ -12,7 +12,7 @@ use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
 
-use crate::inbound::connect_app;
+use crate::inbound::{connect_app, report_dry_run};
 use crate::outbound::{Outward, refused, relayed};
 use crate::pod::{Pod, local_address};
 
@@ -51,7 +51,13 @@ pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {
     );
     drop(snapshot);
     match verdict {
-        InboundVerdict::Deliver { next_hop, parties } => {
+        InboundVerdict::Deliver {
+            next_hop,
+            parties,
+            dry_run,
+            by: _,
+        } => {
+            report_dry_run(&pod, &dry_run);
             deliver(pod, client, peer, next_hop, parties, started).await;
         }
         InboundVerdict::Refuse(refusal) => {

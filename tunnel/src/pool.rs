@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -70,8 +69,8 @@ impl Pool {
                             return Err(error.clone());
                         }
                     }
-                    // Whoever was making it was cut off; somebody else makes the next.
-                    Err(_) => self.forget_maker(key),
+                    // Whoever was making it was cut off; the next one to look makes it.
+                    Err(_) => {}
                 },
                 Found::Make(done) => return self.make(key, make().await, &done),
             }
@@ -111,7 +110,9 @@ impl Pool {
         if let Some(tunnel) = slot.tunnels.iter().find(|t| t.has_room()) {
             return Found::Tunnel(tunnel.clone(), tunnel.reserve());
         }
-        if let Some(making) = &slot.making {
+        if let Some(making) = &slot.making
+            && making.has_changed().is_ok()
+        {
             return Found::Wait(making.clone());
         }
         let (done, making) = watch::channel(None);

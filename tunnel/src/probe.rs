@@ -21,11 +21,14 @@ pub(crate) const NOWHERE: [SocketAddr; 2] = [
     ),
 ];
 
+/// A pod, and a probing socket's address in it.
+type Source = (Arc<str>, SocketAddr);
+
 /// Tickets of probes under way, by the probing socket's address and pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tickets {
     open: Arc<AtomicUsize>,
-    by_source: Arc<Mutex<HashMap<(Arc<str>, SocketAddr), [u8; TICKET]>>>,
+    by_source: Arc<Mutex<HashMap<Source, [u8; TICKET]>>>,
 }
 
 impl Tickets {
@@ -66,7 +69,7 @@ impl Tickets {
 #[derive(Debug)]
 pub(crate) struct Expected {
     tickets: Tickets,
-    key: (Arc<str>, SocketAddr),
+    key: Source,
 }
 
 impl Drop for Expected {

@@ -51,7 +51,7 @@ fn default_threads() -> usize {
 }
 
 /// What the data plane works with and does not own.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Parts {
     /// The mesh.
     pub mesh: MeshReader,
@@ -61,4 +61,10 @@ pub struct Parts {
     pub telemetry: Telemetry,
     /// Pods' namespaces.
     pub sockets: Sockets,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Parts")
+    }
 }
