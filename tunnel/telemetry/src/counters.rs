@@ -76,22 +76,56 @@ pub(crate) enum Value {
     Gauge(Gauge),
 }
 
-impl Registered {
-    pub(crate) fn counter(name: &'static str, help: &'static str, counter: &Counter) -> Self {
-        Self {
-            name,
-            help,
-            value: Value::Counter(counter.clone()),
+/// A handle that belongs to a name.
+pub(crate) trait Handle: Clone + Default {
+    fn of(value: &Value) -> Option<&Self>;
+    fn into_value(self) -> Value;
+}
+
+impl Handle for Counter {
+    fn of(value: &Value) -> Option<&Self> {
+        match value {
+            Value::Counter(counter) => Some(counter),
+            Value::Gauge(_) => None,
         }
     }
 
-    pub(crate) fn gauge(name: &'static str, help: &'static str, gauge: &Gauge) -> Self {
-        Self {
-            name,
-            help,
-            value: Value::Gauge(gauge.clone()),
+    fn into_value(self) -> Value {
+        Value::Counter(self)
+    }
+}
+
+impl Handle for Gauge {
+    fn of(value: &Value) -> Option<&Self> {
+        match value {
+            Value::Gauge(gauge) => Some(gauge),
+            Value::Counter(_) => None,
         }
     }
+
+    fn into_value(self) -> Value {
+        Value::Gauge(self)
+    }
+}
+
+/// The handle of a name: the one given out before, or a new one.
+pub(crate) fn register<H: Handle>(
+    table: &Mutex<Vec<Registered>>,
+    name: &'static str,
+    help: &'static str,
+) -> H {
+    let mut table = lock(table);
+    let known = table.iter().find(|registered| registered.name == name);
+    if let Some(handle) = known.and_then(|registered| H::of(&registered.value)) {
+        return handle.clone();
+    }
+    let handle = H::default();
+    table.push(Registered {
+        name,
+        help,
+        value: handle.clone().into_value(),
+    });
+    handle
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

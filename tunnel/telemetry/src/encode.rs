@@ -173,22 +173,26 @@ impl Exposition {
             depth,
         );
         self.gauge("tokio_num_alive_tasks", "Tasks that have not ended", tasks);
+        self.workers(&metrics);
+    }
+
+    fn workers(&mut self, metrics: &[RuntimeMetrics]) {
         self.per_worker(
             "tokio_worker_total_busy_duration_seconds",
             "Time workers were busy",
-            &metrics,
+            metrics,
             |m, worker| m.worker_total_busy_duration(worker).as_secs_f64(),
         );
         self.per_worker(
             "tokio_worker_park_count",
             "Times workers went to sleep",
-            &metrics,
+            metrics,
             RuntimeMetrics::worker_park_count,
         );
         self.per_worker(
             "tokio_worker_park_unpark_count",
             "Times workers slept or woke",
-            &metrics,
+            metrics,
             RuntimeMetrics::worker_park_unpark_count,
         );
     }
@@ -236,6 +240,27 @@ impl Exposition {
     }
 
     fn own(&mut self, shared: &Shared) {
+        self.connections(shared);
+        self.counter(
+            "ambient_log_lines_dropped",
+            "Log lines lost because the writer could not keep up (unstable)",
+            shared.queue.dropped(),
+        );
+        self.counter(
+            "ambient_metric_series_overflow",
+            "Label sets folded into the overflow series for want of room (unstable)",
+            shared.series.overflowed(),
+        );
+        for registered in lock(&shared.registered).iter() {
+            let help = format!("{} (unstable)", registered.help);
+            match &registered.value {
+                Value::Counter(counter) => self.counter(registered.name, &help, counter.value()),
+                Value::Gauge(gauge) => self.gauge(registered.name, &help, gauge.value()),
+            }
+        }
+    }
+
+    fn connections(&mut self, shared: &Shared) {
         self.family(
             "istio_tcp_sockets_open",
             "gauge",
@@ -257,23 +282,6 @@ impl Exposition {
             self.line(format_args!(
                 "ambient_early_refusals_total{{reporter=\"{reporter}\",reason=\"{reason}\"}} {count}"
             ));
-        }
-        self.counter(
-            "ambient_log_lines_dropped",
-            "Log lines lost because the writer could not keep up (unstable)",
-            shared.queue.dropped(),
-        );
-        self.counter(
-            "ambient_metric_series_overflow",
-            "Label sets folded into the overflow series for want of room (unstable)",
-            shared.series.overflowed(),
-        );
-        for registered in lock(&shared.registered).iter() {
-            let help = format!("{} (unstable)", registered.help);
-            match &registered.value {
-                Value::Counter(counter) => self.counter(registered.name, &help, counter.value()),
-                Value::Gauge(gauge) => self.gauge(registered.name, &help, gauge.value()),
-            }
         }
     }
 

@@ -61,6 +61,14 @@ pub(crate) fn traffic_labels(subject: &Subject<'_>) -> TrafficLabels {
         subject.destination(),
     );
     before.label("request_protocol", "tcp");
+    TrafficLabels {
+        before_flag: before.text.into_boxed_str(),
+        after_flag: labels_after_flag(subject).into_boxed_str(),
+    }
+}
+
+fn labels_after_flag(subject: &Subject<'_>) -> String {
+    let destination = subject.parties.destination.as_deref();
     let mut after = LabelWriter::default();
     after.label("connection_security_policy", subject.security.label());
     let source = subject.parties.source.as_deref();
@@ -74,10 +82,7 @@ pub(crate) fn traffic_labels(subject: &Subject<'_>) -> TrafficLabels {
         "destination_zone",
         destination.map_or("", |w| &w.locality.zone),
     );
-    TrafficLabels {
-        before_flag: before.text.into_boxed_str(),
-        after_flag: after.text.into_boxed_str(),
-    }
+    after.text
 }
 
 /// The label names of one side, in upstream's order.

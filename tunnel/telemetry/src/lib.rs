@@ -211,20 +211,17 @@ impl Telemetry {
         &self.shared.pods
     }
 
-    /// A counter of our own; `name` without `_total`. Its help is marked unstable.
+    /// A counter of our own; `name` without `_total`. Asking twice gives the same counter, and its
+    /// help is marked unstable.
     #[must_use]
     pub fn counter(&self, name: &'static str, help: &'static str) -> Counter {
-        let counter = Counter::default();
-        counters::lock(&self.shared.registered).push(Registered::counter(name, help, &counter));
-        counter
+        counters::register(&self.shared.registered, name, help)
     }
 
-    /// A gauge of our own. Its help is marked unstable.
+    /// A gauge of our own. Asking twice gives the same gauge, and its help is marked unstable.
     #[must_use]
     pub fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
-        let gauge = Gauge::default();
-        counters::lock(&self.shared.registered).push(Registered::gauge(name, help, &gauge));
-        gauge
+        counters::register(&self.shared.registered, name, help)
     }
 
     /// Adds a runtime to the `tokio_*` families.

@@ -252,6 +252,20 @@ fn every_family_outside_the_stable_list_says_unstable() {
 }
 
 #[test]
+fn a_name_has_one_handle() {
+    let rig = Rig::plain();
+    rig.telemetry
+        .counter("ambient_twice", "Something")
+        .increment();
+    rig.telemetry
+        .counter("ambient_twice", "Something")
+        .increment();
+    let text = rig.telemetry.encode_metrics();
+    assert_eq!(text.matches("ambient_twice_total").count(), 1);
+    assert!(text.contains("ambient_twice_total 2\n"), "{text}");
+}
+
+#[test]
 fn many_threads_count_exactly() {
     let rig = Rig::plain();
     std::thread::scope(|scope| {
