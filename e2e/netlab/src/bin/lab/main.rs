@@ -10,9 +10,9 @@ mod out;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use e2e_netlab::{Binaries, Sweep, kept_labs, sweep, wait};
-use nix::sys::signal::{SigSet, Signal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Two nodes with real containers, joined by the mesh, on this machine
 #[derive(Parser)]
@@ -86,25 +86,33 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 /// The first signal lets every wait give up, and tear-down runs; a second one ends us at once (the next run cleans up).
 fn give_up_on_signals() -> Result<()> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    // Blocked before any thread exists, so that only the waiting thread gets them; programs we start begin afresh.
-    signals.thread_block()?;
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for turn in 0.. {
-                match signals.wait() {
-                    Ok(_) if turn == 0 => {
-                        out::complain("interrupted: taking everything down");
-                        wait::cancel();
-                    }
-                    _ => std::process::exit(130),
-                }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Handlers rather than a blocked mask: a mask would be inherited by every program we start.
+    let listen = |kind| {
+        let _inside = runtime.enter();
+        signal(kind)
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    let give_up = async move {
+        for turn in 0.. {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
             }
-        })?;
+            if turn > 0 {
+                std::process::exit(130);
+            }
+            out::complain("interrupted: taking everything down");
+            wait::cancel();
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || runtime.block_on(give_up))?;
     Ok(())
 }
 
