@@ -107,11 +107,17 @@ pub fn apply(
 
 fn apply_here(plan: &RedirectPlan, deadline: Instant) -> Result<ApplyReport, ApplyError> {
     let started = Instant::now();
-    let ipv6 = if plan.ipv6 { routes::ipv6_here() } else { Ok(Ipv6::None) };
+    let ipv6 = if plan.ipv6 {
+        routes::ipv6_here()
+    } else {
+        Ok(Ipv6::None)
+    };
     let ipv6 = ipv6.map_err(ApplyError::Look)?;
     let residue = Residue::look().map_err(ApplyError::Look)?;
     let shown = undo::show(&residue, deadline).map_err(ApplyError::Rules)?;
-    let was_redirected = shown.iter().any(|dump| RedirectPlan::shows_ours(&dump.text));
+    let was_redirected = shown
+        .iter()
+        .any(|dump| RedirectPlan::shows_ours(&dump.text));
     let result = install(plan, ipv6, &shown, deadline);
     let families = match result {
         Ok(families) => families,
@@ -120,11 +126,17 @@ fn apply_here(plan: &RedirectPlan, deadline: Instant) -> Result<ApplyReport, App
             let grace = deadline.max(Instant::now() + GRACE);
             return Err(match undo::undo_here(plan, grace) {
                 Ok(()) => cause,
-                Err(left) => ApplyError::NotUndone { cause: Box::new(cause), left },
+                Err(left) => ApplyError::NotUndone {
+                    cause: Box::new(cause),
+                    left,
+                },
             });
         }
     };
-    Ok(ApplyReport { families, took: started.elapsed() })
+    Ok(ApplyReport {
+        families,
+        took: started.elapsed(),
+    })
 }
 
 fn install(
@@ -159,7 +171,9 @@ fn install(
 
 /// The families that can have a route to `lo`.
 pub(crate) fn routed_families(plan: &RedirectPlan, ipv6: Ipv6) -> Vec<Family> {
-    plan.families().filter(|family| *family == Family::V4 || ipv6 == Ipv6::Full).collect()
+    plan.families()
+        .filter(|family| *family == Family::V4 || ipv6 == Ipv6::Full)
+        .collect()
 }
 
 /// What brings a family to the plan.
@@ -168,7 +182,9 @@ fn text_for(
     family: Family,
     shown: &[undo::Dump],
 ) -> (Option<String>, Outcome) {
-    let dump = shown.iter().find(|dump| dump.backend == plan.backend && dump.family == family);
+    let dump = shown
+        .iter()
+        .find(|dump| dump.backend == plan.backend && dump.family == family);
     match dump {
         Some(dump) if RedirectPlan::shows_ours(&dump.text) => {
             match plan.render_repair(family, &dump.text) {
@@ -229,5 +245,7 @@ pub(crate) fn start_restore(
 }
 
 fn all(results: Vec<Result<String, ToolError>>) -> Result<(), ApplyError> {
-    results.into_iter().try_for_each(|result| result.map(drop).map_err(ApplyError::Rules))
+    results
+        .into_iter()
+        .try_for_each(|result| result.map(drop).map_err(ApplyError::Rules))
 }

@@ -1,33 +1,14 @@
 //! Passes descriptors over Unix sockets, and says who is at the other end.
 
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt};
 
 /// At most this many descriptors ride with one message.
 pub const MAX_DESCRIPTORS: usize = 64;
-
-/// Why descriptors were not passed.
-#[derive(thiserror::Error, Debug)]
-pub enum PassError {
-    /// The socket failed.
-    #[error("socket: {0}")]
-    Socket(#[from] io::Error),
-    /// There is nothing for the descriptors to ride with.
-    #[error("descriptors cannot be sent without a byte of data: a defect of the caller")]
-    NoData,
-    /// More than fit one message.
-    #[error("{0} descriptors do not fit one message (at most {MAX_DESCRIPTORS})")]
-    TooMany(usize),
-    /// The peer sent more descriptors than agreed; all were closed.
-    #[error(
-        "the peer sent more than the {0} descriptors agreed, or descriptors ran out here; all were closed"
-    )]
-    Truncated(usize),
-}
 
 /// Who is at the other end of a socket, as the kernel noted when it was connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,60 +25,64 @@ pub struct PeerCredentials {
 ///
 /// # Errors
 /// When the kernel does not say.
-pub fn peer_credentials(stream: &UnixStream) -> io::Result<PeerCredentials> {
-    let peer = getsockopt(stream, sockopt::PeerCredentials)?;
-    Ok(PeerCredentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() })
+pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
+    let peer = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok(PeerCredentials {
+        pid: peer.pid(),
+        uid: peer.uid(),
+        gid: peer.gid(),
+    })
 }
 
-/// Sends all of `data`, the descriptors with its first byte.
+/// Sends `data`, the descriptors with its first byte. Says how many bytes went; if any did, so did
+/// the descriptors, which must not be sent again with the rest.
 ///
 /// # Errors
-/// When the socket fails; part of the data may have been sent then.
-pub fn send_with_fds(
-    stream: &UnixStream,
-    data: &[u8],
-    fds: &[BorrowedFd<'_>],
-) -> Result<(), PassError> {
-    if data.is_empty() {
-        return if fds.is_empty() { Ok(()) } else { Err(PassError::NoData) };
-    }
-    if fds.len() > MAX_DESCRIPTORS {
-        return Err(PassError::TooMany(fds.len()));
+/// What the kernel says, `WouldBlock` among it; `InvalidInput` for more than [`MAX_DESCRIPTORS`]
+/// and for descriptors without a byte to ride with.
+pub fn send_with_fds(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    if fds.len() > MAX_DESCRIPTORS || (data.is_empty() && !fds.is_empty()) {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
     let raw: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
-    let sent = loop {
-        let slice = [IoSlice::new(data)];
-        match sendmsg::<()>(stream.as_raw_fd(), &slice, control, MsgFlags::MSG_NOSIGNAL, None) {
+    let (fd, slice) = (socket.as_fd().as_raw_fd(), [IoSlice::new(data)]);
+    loop {
+        match sendmsg::<()>(fd, &slice, control, MsgFlags::MSG_NOSIGNAL, None) {
             Err(nix::Error::EINTR) => {}
-            result => break result.map_err(io::Error::from)?,
+            result => return result.map_err(io::Error::from),
         }
-    };
-    // Rust programs ignore SIGPIPE, so plain writes are safe for the rest.
-    (&mut &*stream).write_all(&data[sent..])?;
-    Ok(())
+    }
 }
 
-/// Receives what is there, and up to `at_most` descriptors, close-on-exec. Zero bytes means that
-/// the peer has closed its end.
+/// Receives what is there, and the descriptors that came with it, close-on-exec. Zero bytes means
+/// that the peer has closed its end.
 ///
 /// # Errors
-/// When the socket fails, and when descriptors came that nobody agreed on or had room for: none is
-/// kept then.
-pub fn recv_with_fds(
-    stream: &UnixStream,
-    buffer: &mut [u8],
-    at_most: usize,
-) -> Result<(usize, Vec<OwnedFd>), PassError> {
-    if at_most > MAX_DESCRIPTORS {
-        return Err(PassError::TooMany(at_most));
-    }
-    let (count, fds, truncated) = receive(stream, buffer)?;
-    if truncated || fds.len() > at_most {
-        return Err(PassError::Truncated(at_most));
+/// What the kernel says, `WouldBlock` among it; `InvalidData` when descriptors were lost because
+/// there were more than [`MAX_DESCRIPTORS`] or this process has no room: none is kept then. A caller
+/// that agreed on fewer drops the ones it gets.
+pub fn recv_with_fds(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let (count, fds, truncated) = receive(socket.as_fd(), buffer)?;
+    if truncated {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "descriptors were lost: too many with one message, or no room for them here",
+        ));
     }
     Ok((count, fds))
+}
+
+/// Lets processes started from now on inherit a descriptor. Meant for a connection whose end makes
+/// the peer clean up: with it held by every tool we start, the peer sees the end only when none of
+/// them can change anything any more, however we die.
+///
+/// # Errors
+/// When it is no open descriptor.
+pub fn keep_open_in_children(fd: impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
 }
 
 /// Room for the descriptors of one message, aligned as the kernel wants it.
@@ -106,9 +91,12 @@ struct Control([MaybeUninit<u8>; 16 + MAX_DESCRIPTORS * 4]);
 
 /// One `recvmsg`. Written out because descriptors that came with a truncated message are ours all
 /// the same and have to be closed.
-fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>, bool)> {
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>, bool)> {
     let mut control = Control([MaybeUninit::uninit(); 16 + MAX_DESCRIPTORS * 4]);
-    let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut slice = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     // SAFETY: all-zero is a valid msghdr: null pointers with zero lengths.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = &raw mut slice;
@@ -118,9 +106,8 @@ fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<Own
     let count = loop {
         // SAFETY: the header points to one buffer and one control area that outlive the call, with
         // their true lengths.
-        let result = unsafe {
-            libc::recvmsg(stream.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC)
-        };
+        let result =
+            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
         match usize::try_from(result) {
             Ok(count) => break count,
             Err(_) => {
@@ -147,8 +134,13 @@ unsafe fn taken(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
         // SAFETY: the macros only return headers that lie wholly within the control area.
-        let (level, kind, length) =
-            unsafe { ((*message).cmsg_level, (*message).cmsg_type, (*message).cmsg_len) };
+        let (level, kind, length) = unsafe {
+            (
+                (*message).cmsg_level,
+                (*message).cmsg_type,
+                (*message).cmsg_len,
+            )
+        };
         if level == libc::SOL_SOCKET && kind == libc::SCM_RIGHTS {
             // SAFETY: a computation on numbers.
             let head = unsafe { libc::CMSG_LEN(0) } as usize;

@@ -51,7 +51,10 @@ fn trial(
     deadline: Instant,
 ) -> Result<Option<String>, NetnsError> {
     let ns = Netns::create()?;
-    let plan = RedirectPlan { backend, ..plan.clone() };
+    let plan = RedirectPlan {
+        backend,
+        ..plan.clone()
+    };
     if let Err(error) = apply(&ns, &plan, deadline) {
         return Ok(Some(error.to_string()));
     }
@@ -59,7 +62,10 @@ fn trial(
         Ok(drift) if drift.is_empty() => None,
         Ok(drift) => {
             let drift: Vec<String> = drift.iter().map(ToString::to_string).collect();
-            Some(format!("rules do not read back as written: {}", drift.join("; ")))
+            Some(format!(
+                "rules do not read back as written: {}",
+                drift.join("; ")
+            ))
         }
         Err(error) => Some(error.to_string()),
     })

@@ -1,50 +1,73 @@
-//! Work inside a pod's namespace.
+//! Runs something inside a namespace.
 
-use std::any::Any;
 use std::io;
-use std::os::fd::AsFd as _;
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::Netns;
+use crate::netns::{Netns, NetnsId};
 
-/// Why nothing was done in a namespace.
-#[derive(Debug, thiserror::Error)]
+/// Why something could not be run inside a namespace.
+#[derive(thiserror::Error, Debug)]
 pub enum EnterError {
-    /// No thread could be started: the node is out of memory or threads; retry.
-    #[error("cannot start a thread for a pod's network namespace: {0}")]
-    Thread(io::Error),
-    /// The kernel did not let us in.
-    #[error("cannot enter a pod's network namespace: {0}; CAP_SYS_ADMIN is needed")]
-    Refused(io::Error),
-    /// The work itself is broken.
-    #[error("work in a pod's network namespace panicked: {0}; report this")]
-    Panicked(String),
+    /// No thread could be started.
+    #[error("cannot start a thread to enter {id}: {source}; out of memory or threads")]
+    Thread {
+        /// Which namespace.
+        id: NetnsId,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel does not let us in.
+    #[error("cannot enter {id}: {source}; CAP_SYS_ADMIN over the namespace is needed")]
+    Refused {
+        /// Which namespace.
+        id: NetnsId,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// What ran inside panicked; this is a defect of the caller.
+    #[error("work inside {id} panicked: {message}; please report it")]
+    Panicked {
+        /// Which namespace.
+        id: NetnsId,
+        /// The panic's message.
+        message: String,
+    },
 }
 
-/// Does something on a thread that is inside the namespace. The thread ends with it, so there is no
-/// way back that could fail and no thread that could be left behind in a pod. Sockets that the
-/// work opens and processes that it starts belong to the namespace.
+/// Runs `work` inside a namespace and waits for it. It runs on a thread of its own that ends there:
+/// no thread ever has to find its way back, so none can be left in the wrong namespace. Sockets it
+/// opens and processes it starts belong to the namespace.
 ///
 /// # Errors
-/// If the work was not done, or panicked.
+/// When the namespace cannot be entered, or when `work` panics.
 pub fn enter<T: Send>(ns: &Netns, work: impl FnOnce() -> T + Send) -> Result<T, EnterError> {
+    let id = ns.id();
     std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("in-pod".to_owned())
-            .spawn_scoped(scope, || {
-                setns(ns.as_fd(), CloneFlags::CLONE_NEWNET)
-                    .map_err(|error| EnterError::Refused(error.into()))?;
-                Ok(work())
+        let thread = std::thread::Builder::new()
+            .name("netns".into())
+            .spawn_scoped(scope, move || {
+                setns(ns, CloneFlags::CLONE_NEWNET).map(|()| work())
             })
-            .map_err(EnterError::Thread)?
-            .join()
-            .unwrap_or_else(|panic| Err(EnterError::Panicked(words(panic.as_ref()))))
+            .map_err(|source| EnterError::Thread { id, source })?;
+        match thread.join() {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(errno)) => Err(EnterError::Refused {
+                id,
+                source: errno.into(),
+            }),
+            Err(panic) => Err(EnterError::Panicked {
+                id,
+                message: message(panic.as_ref()),
+            }),
+        }
     })
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no words".to_owned())
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "no message".to_owned())
 }

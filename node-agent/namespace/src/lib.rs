@@ -1,38 +1,37 @@
-//! Does to a pod's network namespace what a [`RedirectPlan`](node_agent_redirect::RedirectPlan)
-//! says: installs, checks and removes its packet rules, route and routing rule, tells which
-//! addresses it carries, and passes namespaces between processes as descriptors.
+//! Does in a pod's network namespace what has to be done from inside it: enters it on a thread
+//! that ends there, installs, checks and removes the packet rules and routes of a plan, lists its
+//! addresses; and passes namespace descriptors between processes.
 //!
-//! It refuses to touch the host's own namespace, to leave a thread in a pod's namespace, to leave
-//! half of a plan behind, and to wait past the deadline it was given.
+//! It refuses to touch a namespace that is the caller's own or the host's, to work past its
+//! deadline, and to leave a namespace half programmed: what it cannot complete in a fresh
+//! namespace it removes again.
 //!
-//! It owns every system call that enters a namespace, every `iptables` process and every netlink
-//! message about a pod.
+//! It owns the privilege to enter namespaces and to start `iptables`; together with the tunnel's
+//! sockets it is the only place for `unsafe`.
 //!
-//! The rules go in through `iptables-restore`, whole tables at once; the `iptables` crate starts one
-//! process per rule, which is neither atomic nor fast.
+//! The `iptables` crate is not used: it starts a process per rule, so a set of rules is neither
+//! atomic nor fast; here each family is one `iptables-restore`.
 
 mod apply;
-mod backend;
-mod check;
+mod descriptors;
+mod detect;
 mod enter;
-mod look;
 mod netlink;
 mod netns;
-mod pass;
-mod routing;
-mod run;
-mod tool;
+mod process;
+mod residue;
+mod routes;
+mod tools;
 mod undo;
 
-pub use apply::{ApplyError, ApplyReport, apply};
-pub use backend::{BackendError, detect_backend};
-pub use check::{CheckError, check};
-pub use enter::{EnterError, enter};
-pub use netns::{Netns, NetnsError, NetnsId};
-pub use pass::{
+pub use apply::{ApplyError, ApplyReport, FamilyReport, Outcome, apply};
+pub use descriptors::{
     MAX_DESCRIPTORS, PeerCredentials, keep_open_in_children, peer_credentials, recv_with_fds,
     send_with_fds,
 };
-pub use routing::{AddressError, addresses};
-pub use run::RunError;
-pub use undo::{UndoError, undo};
+pub use detect::{DetectError, detect_backend};
+pub use enter::{EnterError, enter};
+pub use netns::{Netns, NetnsError, NetnsId};
+pub use process::ToolError;
+pub use routes::{AddressesError, addresses};
+pub use undo::{CheckError, UndoError, check, undo};

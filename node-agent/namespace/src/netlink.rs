@@ -46,7 +46,10 @@ impl Netlink {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
     }
 
     /// Has something done.
@@ -116,7 +119,10 @@ impl Netlink {
                 match kind {
                     DONE => return Ok(answers),
                     ERROR => return verdict(message).map(|()| answers),
-                    kind => answers.push(Answer { kind, message: message.to_vec() }),
+                    kind => answers.push(Answer {
+                        kind,
+                        message: message.to_vec(),
+                    }),
                 }
             }
         }

@@ -1,68 +1,85 @@
-//! A network namespace, held by a descriptor.
+//! A descriptor that is known to be somebody else's network namespace.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::libc;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
-/// Which namespace it is: the same for every descriptor of it while it exists.
+/// What tells one namespace from another, for as long as somebody keeps it open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetnsId {
     /// Device of the namespace file system.
     pub dev: u64,
-    /// Number within it.
+    /// Inode of the namespace.
     pub ino: u64,
 }
 
-/// Why a path or descriptor cannot be taken for a pod's namespace.
-#[derive(Debug, thiserror::Error)]
-pub enum NetnsError {
-    /// There is nothing at the path: the pod is gone.
-    #[error("there is no network namespace at {path}: the pod is gone")]
-    Gone {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The path exists but cannot be opened.
-    #[error("cannot open the network namespace {path}: {source}; check the mount of the runtime's namespaces")]
-    Open {
-        /// The path.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// It is something else.
-    #[error("what was given as a network namespace is none: the caller's fault")]
-    NotANamespace,
-    /// It is the namespace of the node itself.
-    #[error("refusing the node's own network namespace: only pods with their own are redirected")]
-    Host,
-    /// The kernel did not answer.
-    #[error("cannot tell which network namespace a descriptor means: {0}")]
-    Kernel(#[from] io::Error),
+impl std::fmt::Display for NetnsId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "net:[{}]", self.ino)
+    }
 }
 
-/// A pod's network namespace. It stays in existence while this is held.
+/// A network namespace of a pod; keeps it alive while it exists.
 #[derive(Debug)]
 pub struct Netns {
     fd: OwnedFd,
     id: NetnsId,
 }
 
+/// Why something is not a pod's network namespace.
+#[derive(thiserror::Error, Debug)]
+pub enum NetnsError {
+    /// There is nothing at the path; the ordinary fate of a pod that was deleted.
+    #[error("there is no network namespace at {path}: the pod is gone")]
+    Gone {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path cannot be opened.
+    #[error(
+        "cannot open network namespace {path}: {source}; check that the directory of namespaces is visible here"
+    )]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel does not say what a descriptor is.
+    #[error("cannot examine the namespace descriptor: {0}")]
+    Kernel(#[from] io::Error),
+    /// It is no network namespace.
+    #[error(
+        "what was given is not a network namespace: the caller passed something else, or the namespace was unmounted"
+    )]
+    NotANamespace,
+    /// It is the namespace this process, or the host, runs in.
+    #[error(
+        "this is the network namespace of the node or of this process, not of a pod: refused; a pod with hostNetwork is never redirected"
+    )]
+    Host,
+    /// A new one cannot be made.
+    #[error("cannot create a network namespace: {0}; CAP_SYS_ADMIN is needed")]
+    Create(#[source] io::Error),
+}
+
 impl Netns {
-    /// Opens the namespace at a path.
+    /// Opens the namespace at a path, as container runtimes name it.
     ///
     /// # Errors
-    /// See [`NetnsError`]; [`NetnsError::Gone`] is the ordinary fate of a deleted pod.
+    /// When there is none, when it is something else, and when it is the host's.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, NetnsError> {
         let path = path.as_ref();
-        // Not blocking: the path comes from outside and might be a pipe.
+        // Not blocking: whatever the path names, a pipe included, opening it must not hang.
         let opened = OpenOptions::new()
             .read(true)
-            .custom_flags(libc::O_NONBLOCK)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path);
         match opened {
             Ok(file) => Self::from_fd(file.into()),
@@ -79,17 +96,48 @@ impl Netns {
     /// Takes a descriptor that somebody passed.
     ///
     /// # Errors
-    /// If it is not a network namespace, or the node's own.
+    /// When it is not a network namespace, and when it is the host's.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, NetnsError> {
-        if !is_network_namespace(fd.as_fd())? {
+        // The request below means other things to other files, so the file system comes first.
+        if fstatfs(&fd).map_err(io::Error::from)?.filesystem_type() != NSFS_MAGIC {
             return Err(NetnsError::NotANamespace);
         }
-        let id = identify(fd.as_fd())?;
-        let own = File::open("/proc/self/ns/net")?;
-        if identify(own.as_fd())? == id {
+        // SAFETY: NS_GET_NSTYPE takes no argument and only reads from the open descriptor.
+        let kind = unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) };
+        if kind < 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+        if kind != libc::CLONE_NEWNET {
+            return Err(NetnsError::NotANamespace);
+        }
+        let status = fstat(&fd).map_err(io::Error::from)?;
+        let id = NetnsId {
+            dev: status.st_dev,
+            ino: status.st_ino,
+        };
+        if is_host(id)? {
             return Err(NetnsError::Host);
         }
         Ok(Self { fd, id })
+    }
+
+    /// A new, empty namespace that nobody else knows; it ends with the returned value.
+    ///
+    /// # Errors
+    /// When the privilege is missing.
+    pub fn create() -> Result<Self, NetnsError> {
+        let made = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("netns-new".into())
+                .spawn_scoped(scope, || -> io::Result<OwnedFd> {
+                    unshare(CloneFlags::CLONE_NEWNET)?;
+                    Ok(File::open("/proc/thread-self/ns/net")?.into())
+                })?;
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+        });
+        Self::from_fd(made.map_err(NetnsError::Create)?)
     }
 
     /// Which namespace it is.
@@ -98,10 +146,10 @@ impl Netns {
         self.id
     }
 
-    /// Another descriptor of the same namespace.
+    /// A second descriptor of the same namespace.
     ///
     /// # Errors
-    /// When the process has no descriptors left.
+    /// When descriptors have run out.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             fd: self.fd.try_clone()?,
@@ -117,28 +165,20 @@ impl AsFd for Netns {
 }
 
 impl From<Netns> for OwnedFd {
-    fn from(netns: Netns) -> Self {
-        netns.fd
+    fn from(ns: Netns) -> Self {
+        ns.fd
     }
 }
 
-fn identify(fd: BorrowedFd<'_>) -> io::Result<NetnsId> {
-    let stat = nix::sys::stat::fstat(fd)?;
-    Ok(NetnsId {
-        dev: stat.st_dev,
-        ino: stat.st_ino,
-    })
-}
-
-fn is_network_namespace(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    // The number of the question means something else to other files, so the file system first.
-    if nix::sys::statfs::fstatfs(fd)?.filesystem_type() != nix::sys::statfs::NSFS_MAGIC {
-        return Ok(false);
-    }
-    // SAFETY: the request takes no argument and the descriptor is open for as long as it is borrowed.
-    let kind = unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) };
-    if kind < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(kind == libc::CLONE_NEWNET)
+/// Whether this is the namespace of this process or of the machine's first one. The latter may not
+/// be readable from inside a container; then the former has to do.
+fn is_host(id: NetnsId) -> io::Result<bool> {
+    let of = |path: &str| {
+        fs::metadata(path).map(|file| NetnsId {
+            dev: file.dev(),
+            ino: file.ino(),
+        })
+    };
+    let own = of("/proc/self/ns/net")?;
+    Ok(own == id || of("/proc/1/ns/net").is_ok_and(|first| first == id))
 }

@@ -82,11 +82,21 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a tool.
     pub(crate) fn start(job: Job) -> Result<Self, ToolError> {
-        let Job { tool, program, arguments, input } = job;
+        let Job {
+            tool,
+            program,
+            arguments,
+            input,
+        } = job;
         match Self::spawn(&program, &arguments, &input) {
-            Ok((child, done, output, errors)) => {
-                Ok(Self { tool, child, done, output, errors, status: None })
-            }
+            Ok((child, done, output, errors)) => Ok(Self {
+                tool,
+                child,
+                done,
+                output,
+                errors,
+                status: None,
+            }),
             Err(source) => Err(ToolError::Start { tool, source }),
         }
     }
@@ -124,14 +134,21 @@ impl Running {
 
     fn finish(mut self) -> Result<String, ToolError> {
         let tool = std::mem::take(&mut self.tool);
-        let started = |source| ToolError::Start { tool: tool.clone(), source };
+        let started = |source| ToolError::Start {
+            tool: tool.clone(),
+            source,
+        };
         let status = match self.status {
             Some(status) => status,
             None => return Err(ToolError::Deadline { tool }),
         };
         if !status.success() {
             let message = contents(&mut self.errors).map_err(started)?;
-            return Err(ToolError::Failed { tool, status, message: one_line(&message) });
+            return Err(ToolError::Failed {
+                tool,
+                status,
+                message: one_line(&message),
+            });
         }
         contents(&mut self.output).map_err(started)
     }
@@ -224,7 +241,10 @@ fn one_line(text: &str) -> String {
         line.push_str("it gave no reason");
     }
     if line.len() > MAX {
-        let end = (0..=MAX).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=MAX)
+            .rev()
+            .find(|end| line.is_char_boundary(*end))
+            .unwrap_or(0);
         line.truncate(end);
         line.push('…');
     }

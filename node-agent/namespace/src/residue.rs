@@ -29,7 +29,11 @@ impl Residue {
                 found.push((Backend::Legacy, family));
             }
         }
-        found.extend(nft_families()?.into_iter().map(|family| (Backend::Nft, family)));
+        found.extend(
+            nft_families()?
+                .into_iter()
+                .map(|family| (Backend::Nft, family)),
+        );
         Ok(Self(found))
     }
 
@@ -75,11 +79,13 @@ fn nft_families() -> io::Result<Vec<Family>> {
     let mut families: Vec<Family> = answers
         .iter()
         .filter(|answer| answer.kind == NFT_SUBSYSTEM << 8 | NFT_NEW_TABLE)
-        .filter_map(|answer| match i32::from(*answer.message.get(NETLINK_HEADER)?) {
-            libc::NFPROTO_IPV4 => Some(Family::V4),
-            libc::NFPROTO_IPV6 => Some(Family::V6),
-            _ => None,
-        })
+        .filter_map(
+            |answer| match i32::from(*answer.message.get(NETLINK_HEADER)?) {
+                libc::NFPROTO_IPV4 => Some(Family::V4),
+                libc::NFPROTO_IPV6 => Some(Family::V6),
+                _ => None,
+            },
+        )
         .collect();
     families.sort_unstable();
     families.dedup();

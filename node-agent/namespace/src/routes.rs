@@ -46,7 +46,9 @@ fn addresses_here() -> io::Result<Vec<IpAddr>> {
 }
 
 fn own_address(message: Message) -> Option<IpAddr> {
-    let Message::NewAddress(message) = message else { return None };
+    let Message::NewAddress(message) = message else {
+        return None;
+    };
     if message.header.index == LOOPBACK {
         return None;
     }
@@ -84,7 +86,11 @@ pub(crate) fn ipv6_here() -> io::Result<Ipv6> {
     match fs::read_to_string("/proc/sys/net/ipv6/conf/lo/disable_ipv6") {
         Ok(text) if text.trim() == "1" => {
             let some = addresses_here()?.iter().any(IpAddr::is_ipv6);
-            Ok(if some { Ipv6::NotOnLoopback } else { Ipv6::None })
+            Ok(if some {
+                Ipv6::NotOnLoopback
+            } else {
+                Ipv6::None
+            })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && !kernel_has_ipv6() => {
             Ok(Ipv6::None)
@@ -96,15 +102,28 @@ pub(crate) fn ipv6_here() -> io::Result<Ipv6> {
 
 fn kernel_has_ipv6() -> bool {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-    socket(AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).is_ok()
+    socket(
+        AddressFamily::Inet6,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .is_ok()
 }
 
 /// Adds the plan's routes and routing rules of some families; those that exist are left as they are.
 pub(crate) fn add(plan: &RedirectPlan, families: &[Family]) -> io::Result<()> {
     let mut netlink = Netlink::route()?;
-    for route in plan.routes().into_iter().filter(|route| families.contains(&route.family)) {
+    for route in plan
+        .routes()
+        .into_iter()
+        .filter(|route| families.contains(&route.family))
+    {
         let order = |netlink: &mut Netlink| {
-            netlink.order(Message::NewRoute(route_message(&route)), NLM_F_CREATE | NLM_F_REPLACE)
+            netlink.order(
+                Message::NewRoute(route_message(&route)),
+                NLM_F_CREATE | NLM_F_REPLACE,
+            )
         };
         match order(&mut netlink) {
             Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {
@@ -115,9 +134,15 @@ pub(crate) fn add(plan: &RedirectPlan, families: &[Family]) -> io::Result<()> {
             result => ignore(result, &[libc::EEXIST])?,
         }
     }
-    for rule in plan.routing_rules().into_iter().filter(|rule| families.contains(&rule.family)) {
-        let added =
-            netlink.order(Message::NewRule(rule_message(&rule)), NLM_F_CREATE | NLM_F_EXCL);
+    for rule in plan
+        .routing_rules()
+        .into_iter()
+        .filter(|rule| families.contains(&rule.family))
+    {
+        let added = netlink.order(
+            Message::NewRule(rule_message(&rule)),
+            NLM_F_CREATE | NLM_F_EXCL,
+        );
         ignore(added, &[libc::EEXIST])?;
     }
     Ok(())
@@ -126,7 +151,11 @@ pub(crate) fn add(plan: &RedirectPlan, families: &[Family]) -> io::Result<()> {
 /// Removes the plan's routes and routing rules of both families, whichever it names: an earlier
 /// plan of the same pod may have had the other one.
 pub(crate) fn remove(plan: &RedirectPlan) -> io::Result<()> {
-    let both = RedirectPlan { ipv4: true, ipv6: true, ..plan.clone() };
+    let both = RedirectPlan {
+        ipv4: true,
+        ipv6: true,
+        ..plan.clone()
+    };
     let mut netlink = Netlink::route()?;
     // Both are tried, whatever becomes of the first.
     let mut outcome = Ok(());
@@ -142,27 +171,46 @@ pub(crate) fn remove(plan: &RedirectPlan) -> io::Result<()> {
 }
 
 /// Answers to removing what is not there, including a family the kernel does not have.
-const ABSENT: &[i32] =
-    &[libc::ENOENT, libc::ESRCH, libc::ENODEV, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
+const ABSENT: &[i32] = &[
+    libc::ENOENT,
+    libc::ESRCH,
+    libc::ENODEV,
+    libc::EAFNOSUPPORT,
+    libc::EOPNOTSUPP,
+];
 
 /// Which of the plan's routes and routing rules of some families are missing.
 pub(crate) fn missing(plan: &RedirectPlan, families: &[Family]) -> io::Result<Vec<Drift>> {
     let mut netlink = Netlink::route()?;
     let mut drift = Vec::new();
-    for route in plan.routes().iter().filter(|route| families.contains(&route.family)) {
+    for route in plan
+        .routes()
+        .iter()
+        .filter(|route| families.contains(&route.family))
+    {
         let mut wanted = RouteMessage::default();
         wanted.header.address_family = address_family(route.family);
         let found = netlink.list(Message::GetRoute(wanted))?;
         if !found.iter().any(|message| is_route(message, route)) {
-            drift.push(Drift::MissingRoute { family: route.family, table: route.table });
+            drift.push(Drift::MissingRoute {
+                family: route.family,
+                table: route.table,
+            });
         }
     }
-    for rule in plan.routing_rules().iter().filter(|rule| families.contains(&rule.family)) {
+    for rule in plan
+        .routing_rules()
+        .iter()
+        .filter(|rule| families.contains(&rule.family))
+    {
         let mut wanted = RuleMessage::default();
         wanted.header.family = address_family(rule.family);
         let found = netlink.list(Message::GetRule(wanted))?;
         if !found.iter().any(|message| is_rule(message, rule)) {
-            drift.push(Drift::MissingRoutingRule { family: rule.family, priority: rule.priority });
+            drift.push(Drift::MissingRoutingRule {
+                family: rule.family,
+                priority: rule.priority,
+            });
         }
     }
     Ok(drift)
@@ -190,10 +238,14 @@ fn route_message(route: &LocalRoute) -> RouteMessage {
 }
 
 fn is_route(message: &Message, route: &LocalRoute) -> bool {
-    let Message::NewRoute(message) = message else { return false };
+    let Message::NewRoute(message) = message else {
+        return false;
+    };
     message.header.kind == RouteType::Local
         && message.header.destination_prefix_length == route.destination.prefix()
-        && message.attributes.contains(&RouteAttribute::Table(route.table))
+        && message
+            .attributes
+            .contains(&RouteAttribute::Table(route.table))
         && message.attributes.contains(&RouteAttribute::Oif(LOOPBACK))
 }
 
@@ -212,9 +264,14 @@ fn rule_message(rule: &RoutingRule) -> RuleMessage {
 }
 
 fn is_rule(message: &Message, rule: &RoutingRule) -> bool {
-    let Message::NewRule(message) = message else { return false };
+    let Message::NewRule(message) = message else {
+        return false;
+    };
     message.header.action == RuleAction::ToTable
-        && rule_message(rule).attributes.iter().all(|wanted| message.attributes.contains(wanted))
+        && rule_message(rule)
+            .attributes
+            .iter()
+            .all(|wanted| message.attributes.contains(wanted))
 }
 
 fn bring_loopback_up(netlink: &mut Netlink) -> io::Result<()> {
@@ -227,7 +284,13 @@ fn bring_loopback_up(netlink: &mut Netlink) -> io::Result<()> {
 
 fn ignore(result: io::Result<()>, codes: &[i32]) -> io::Result<()> {
     match result {
-        Err(error) if error.raw_os_error().is_some_and(|code| codes.contains(&code)) => Ok(()),
+        Err(error)
+            if error
+                .raw_os_error()
+                .is_some_and(|code| codes.contains(&code)) =>
+        {
+            Ok(())
+        }
         result => result,
     }
 }

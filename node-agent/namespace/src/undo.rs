@@ -60,11 +60,7 @@ pub fn undo(ns: &Netns, plan: &RedirectPlan, deadline: Instant) -> Result<(), Un
 ///
 /// # Errors
 /// When the namespace cannot be entered or shown; that is not the same as "it differs".
-pub fn check(
-    ns: &Netns,
-    plan: &RedirectPlan,
-    deadline: Instant,
-) -> Result<Vec<Drift>, CheckError> {
+pub fn check(ns: &Netns, plan: &RedirectPlan, deadline: Instant) -> Result<Vec<Drift>, CheckError> {
     enter(ns, || check_here(plan, deadline))?
 }
 
@@ -99,7 +95,11 @@ fn undo_rules(plan: &RedirectPlan, deadline: Instant) -> Result<(), UndoError> {
 }
 
 fn check_here(plan: &RedirectPlan, deadline: Instant) -> Result<Vec<Drift>, CheckError> {
-    let ipv6 = if plan.ipv6 { routes::ipv6_here() } else { Ok(Ipv6::None) };
+    let ipv6 = if plan.ipv6 {
+        routes::ipv6_here()
+    } else {
+        Ok(Ipv6::None)
+    };
     let ipv6 = ipv6.map_err(CheckError::Look)?;
     let residue = Residue::look().map_err(CheckError::Look)?;
     let dumps = show(&residue, deadline).map_err(CheckError::Rules)?;
@@ -116,7 +116,10 @@ fn check_here(plan: &RedirectPlan, deadline: Instant) -> Result<Vec<Drift>, Chec
     }
     for dump in dumps.iter().filter(|dump| dump.backend != plan.backend) {
         if RedirectPlan::shows_ours(&dump.text) {
-            drift.push(Drift::OtherBackend { family: dump.family, backend: dump.backend });
+            drift.push(Drift::OtherBackend {
+                family: dump.family,
+                backend: dump.backend,
+            });
         }
     }
     let routed = routed_families(plan, ipv6);
@@ -151,6 +154,12 @@ pub(crate) fn show(residue: &Residue, deadline: Instant) -> Result<Vec<Dump>, To
     asked
         .into_iter()
         .zip(answers)
-        .map(|((backend, family), text)| Ok(Dump { backend, family, text: text? }))
+        .map(|((backend, family), text)| {
+            Ok(Dump {
+                backend,
+                family,
+                text: text?,
+            })
+        })
         .collect()
 }
