@@ -27,6 +27,7 @@ mod probe;
 mod settings;
 mod shard;
 mod stock;
+mod stream;
 mod tunnels;
 
 pub use handle::{AdmitError, AdmitPod, DrainReport, PodStatus, ProbeError, Tunnel, TunnelHandle};

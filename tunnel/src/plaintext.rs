@@ -12,9 +12,9 @@ use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
 
-use crate::inbound::{connect_app, report_dry_run};
 use crate::outbound::{Outward, refused, relayed};
 use crate::pod::{Pod, local_address};
+use crate::stream::{connect_app, report_dry_run};
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {

@@ -63,15 +63,15 @@ impl Pool {
         loop {
             match self.find(key) {
                 Found::Tunnel(tunnel, guard) => return Ok((tunnel, guard)),
-                Found::Wait(mut made) => match made.wait_for(Option::is_some).await {
-                    Ok(result) => {
-                        if let Some(Err(error)) = &*result {
-                            return Err(error.clone());
-                        }
+                Found::Wait(mut made) => {
+                    // An error of the wait says that whoever was making it was cut off: the next
+                    // to look makes it.
+                    if let Ok(result) = made.wait_for(Option::is_some).await
+                        && let Some(Err(error)) = &*result
+                    {
+                        return Err(error.clone());
                     }
-                    // Whoever was making it was cut off; the next one to look makes it.
-                    Err(_) => {}
-                },
+                }
                 Found::Make(done) => return self.make(key, make().await, &done),
             }
         }

@@ -1,0 +1,263 @@
+//! Connections that arrive in a peer's tunnel.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::{HeaderValue, Request, Response, StatusCode};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tunnel_decide::{InboundFacts, InboundVerdict};
+use tunnel_hbone::{Down, Incoming, Meter, Pump, StreamGuard};
+use tunnel_model::{NextHop, Parties, ResponseFlag, Workload};
+use tunnel_sockets::{Family, SocketKind};
+use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
+
+use crate::inbound::Peer;
+use crate::outbound::{refused, streamed};
+use crate::pod::Pod;
+
+/// Serves one stream to its end.
+pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) {
+    let started = Instant::now();
+    let Incoming {
+        request,
+        mut respond,
+        guard,
+    } = incoming;
+    let decided = match decide(&pod, &peer, &request).await {
+        Ok(decided) => decided,
+        Err(status) => {
+            answer(&mut respond, status, None);
+            return;
+        }
+    };
+    match decided.verdict {
+        InboundVerdict::Deliver {
+            next_hop,
+            parties,
+            dry_run,
+            by: _,
+        } => {
+            report_dry_run(&pod, &dry_run);
+            let connection = open(&pod, &peer, next_hop, parties, started);
+            let (own, body) = (decided.own, request.into_body());
+            deliver(
+                &pod,
+                &peer,
+                next_hop,
+                connection,
+                Accepted {
+                    own,
+                    body,
+                    respond,
+                    guard,
+                },
+            )
+            .await;
+        }
+        InboundVerdict::Refuse(refusal) => {
+            let named = request
+                .uri()
+                .authority()
+                .and_then(|a| a.as_str().parse().ok());
+            let to = NextHop::new(named.unwrap_or(peer.called));
+            let connection = open(&pod, &peer, to, refusal.parties.clone(), started);
+            connection.finish(Instant::now(), &refused(&refusal));
+            let status = StatusCode::from_u16(refusal.http_status());
+            answer(&mut respond, status.unwrap_or(StatusCode::FORBIDDEN), None);
+        }
+    }
+}
+
+struct Decided {
+    verdict: InboundVerdict,
+    own: Arc<Workload>,
+}
+
+/// What happens to the stream, or the status of a request that is not to be decided on.
+async fn decide(
+    pod: &Rc<Pod>,
+    peer: &Peer,
+    request: &Request<RecvStream>,
+) -> Result<Decided, StatusCode> {
+    if request.method() != http::Method::CONNECT {
+        let error = format!("method {} is not CONNECT", request.method());
+        early(pod, peer, "not_connect", &error);
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let Some((snapshot, own)) = pod.own().await else {
+        early(
+            pod,
+            peer,
+            "unknown_destination",
+            &"this pod's workload is not known yet",
+        );
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    };
+    let facts = InboundFacts {
+        own: Arc::clone(&own),
+        source: peer.address,
+        connection_dst: peer.called.ip(),
+        peer: peer.identity.clone(),
+        authority: request
+            .uri()
+            .authority()
+            .map_or("", http::uri::Authority::as_str),
+        network: Arc::clone(&pod.context.settings.network),
+    };
+    let verdict = tunnel_decide::inbound_hbone(&snapshot, &facts);
+    Ok(Decided { verdict, own })
+}
+
+/// A stream that may go to the application.
+struct Accepted {
+    own: Arc<Workload>,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+    guard: StreamGuard,
+}
+
+async fn deliver(
+    pod: &Rc<Pod>,
+    peer: &Peer,
+    to: NextHop,
+    connection: Connection,
+    mut stream: Accepted,
+) {
+    let failed = |connection: Connection, error: String| {
+        let outcome = Outcome::Failed {
+            flag: ResponseFlag::Connect,
+            error,
+        };
+        connection.finish(Instant::now(), &outcome);
+    };
+    let app = match connect_app(pod, peer.address.get(), to).await {
+        Ok(app) => app,
+        Err(error) => {
+            failed(connection, error);
+            answer(&mut stream.respond, StatusCode::SERVICE_UNAVAILABLE, None);
+            return;
+        }
+    };
+    let Some(send) = answer(&mut stream.respond, StatusCode::OK, Some(&stream.own)) else {
+        failed(
+            connection,
+            "the peer gave up before the application answered".to_owned(),
+        );
+        return;
+    };
+    let down = Down::Open(stream.body);
+    let pumped = Pump::new(app, send, down, stream.guard, Inward(connection)).await;
+    pumped
+        .meter
+        .0
+        .finish(Instant::now(), &streamed(pumped.result));
+}
+
+fn early(pod: &Pod, peer: &Peer, reason: &'static str, error: &dyn std::fmt::Display) {
+    let refusal = EarlyRefusal {
+        reason,
+        error,
+        decided_by: "protocol",
+    };
+    let telemetry = &pod.context.parts.telemetry;
+    telemetry.early_refusal(
+        Direction::Inbound,
+        peer.address.get(),
+        peer.called,
+        &refusal,
+    );
+}
+
+fn open(pod: &Pod, peer: &Peer, to: NextHop, parties: Parties, started: Instant) -> Connection {
+    pod.context.parts.telemetry.connection(&ConnectionStart {
+        direction: Direction::Inbound,
+        source: peer.address.get(),
+        destination: to.get(),
+        hbone_target: Some(peer.called),
+        parties,
+        source_identity: Some(peer.identity.clone()),
+        destination_identity: Some(pod.facts.identity.clone()),
+        security: Security::MutualTls,
+        started,
+    })
+}
+
+/// Policies on trial only speak; what they say is for the operator who tries them.
+pub(crate) fn report_dry_run(pod: &Pod, said: &[tunnel_decide::DryRun]) {
+    for trial in said {
+        tracing::info!(pod = %pod.facts.uid, policy = ?trial, "a policy in dry run would have decided");
+    }
+}
+
+/// A connection to the application that comes from the client's address.
+pub(crate) async fn connect_app(
+    pod: &Rc<Pod>,
+    client: SocketAddr,
+    to: NextHop,
+) -> Result<TcpStream, String> {
+    let family = Family::of(&to.ip());
+    let spoof = client.ip() != to.ip() && Family::of(&client.ip()) == family;
+    let kind = if spoof {
+        SocketKind::Transparent
+    } else {
+        SocketKind::Outbound
+    };
+    let socket = pod
+        .stock
+        .take(family, kind)
+        .await
+        .map_err(|e| e.to_string())?;
+    if spoof {
+        let from = SocketAddr::new(client.ip(), 0);
+        let why = |e| format!("cannot bind to the client's address {from}: {e}");
+        socket.bind(from).map_err(why)?;
+    }
+    let limit = pod.context.settings.limits.connect_timeout;
+    match timeout(limit, socket.connect(to.get())).await {
+        Ok(Ok(app)) => Ok(app),
+        Ok(Err(error)) => Err(format!(
+            "the application at {to} refused the connection: {error}"
+        )),
+        Err(_) => Err(format!(
+            "the application at {to} did not accept within {limit:?}"
+        )),
+    }
+}
+
+/// Answers a CONNECT; only 200 leaves the stream open.
+fn answer(
+    respond: &mut SendResponse<Bytes>,
+    status: StatusCode,
+    own: Option<&Workload>,
+) -> Option<SendStream<Bytes>> {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    if let Some(own) = own
+        && let Ok(baggage) = HeaderValue::from_str(&crate::context::baggage(own))
+    {
+        response.headers_mut().insert("baggage", baggage);
+    }
+    // Fails when the peer has reset the stream meanwhile: then nobody waits for an answer.
+    respond
+        .send_response(response, status != StatusCode::OK)
+        .ok()
+}
+
+/// Counts a connection whose application is upstream.
+struct Inward(Connection);
+
+impl Meter for Inward {
+    fn sent_by_app(&self, bytes: u64) {
+        self.0.add_sent(bytes);
+    }
+
+    fn given_to_app(&self, bytes: u64) {
+        self.0.add_received(bytes);
+    }
+}
