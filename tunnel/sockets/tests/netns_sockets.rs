@@ -1,0 +1,151 @@
+//! The keeper in real network namespaces. Needs root; fails without.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{getsockopt, sockopt};
+use tunnel_sockets::{Family, Keeper, PACKET_MARK, Port, SocketKind, Sockets, SocketsError};
+
+/// Runs `work` in a fresh network namespace with loopback up.
+fn in_fresh_netns<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET).expect("this test needs root");
+                let up = Command::new("ip")
+                    .args(["link", "set", "lo", "up"])
+                    .status()
+                    .unwrap();
+                assert!(up.success());
+                work()
+            })
+            .join()
+            .unwrap()
+    })
+}
+
+fn own_netns() -> OwnedFd {
+    File::open("/proc/thread-self/ns/net").unwrap().into()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+fn open(
+    sockets: &Sockets,
+    pod: &str,
+    netns: OwnedFd,
+) -> Result<tunnel_sockets::ListenerSet, SocketsError> {
+    block_on(sockets.open(Arc::from(pod), netns, true))
+}
+
+#[test]
+fn listeners_live_in_the_pod_and_are_handed_out_again() {
+    let (keeper, sockets) = Keeper::start().unwrap();
+    in_fresh_netns(|| {
+        let first = open(&sockets, "a", own_netns()).unwrap();
+        assert!(!first.reused);
+        assert_eq!(first.listeners.len(), 3);
+        for (port, _) in &first.listeners {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port.number())).unwrap();
+        }
+        drop(first);
+        // The keeper holds the originals: connections wait in their queues.
+        TcpStream::connect((Ipv4Addr::LOCALHOST, Port::Outbound.number())).unwrap();
+        assert!(open(&sockets, "a", own_netns()).unwrap().reused);
+        assert!(block_on(sockets.close(Arc::from("a"))));
+        assert!(!block_on(sockets.close(Arc::from("a"))));
+        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, Port::Outbound.number()));
+        assert_eq!(
+            refused.unwrap_err().kind(),
+            std::io::ErrorKind::ConnectionRefused
+        );
+    });
+    let outside = TcpStream::connect((Ipv4Addr::LOCALHOST, Port::InboundHbone.number()));
+    assert!(
+        outside.is_err(),
+        "a pod's listener is reachable in the agent's namespace"
+    );
+    drop(sockets);
+    keeper.join().unwrap();
+}
+
+#[test]
+fn a_port_in_use_is_named_and_nothing_stays_open() {
+    let (_keeper, sockets) = Keeper::start().unwrap();
+    in_fresh_netns(|| {
+        let taken = TcpListener::bind(("::", 15008)).unwrap();
+        let error = open(&sockets, "a", own_netns()).unwrap_err();
+        assert!(
+            matches!(&error, SocketsError::Listen { port: 15008, .. }),
+            "{error}"
+        );
+        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, 15001)).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        drop(taken);
+        open(&sockets, "a", own_netns()).unwrap();
+    });
+}
+
+#[test]
+fn sockets_are_marked_and_transparent_ones_take_a_foreign_source() {
+    let (_keeper, sockets) = Keeper::start().unwrap();
+    in_fresh_netns(|| {
+        open(&sockets, "a", own_netns()).unwrap();
+        for (family, source, to) in [
+            (Family::V4, "203.0.113.7:0", "127.0.0.1:0"),
+            (Family::V6, "[2001:db8::7]:0", "[::1]:0"),
+        ] {
+            let server = TcpListener::bind(to).unwrap();
+            let made = sockets.make(Arc::from("a"), family, SocketKind::Transparent, 1);
+            let fd = block_on(made).unwrap().pop().unwrap();
+            assert_eq!(getsockopt(&fd, sockopt::Mark).unwrap(), PACKET_MARK);
+            let socket = socket2::Socket::from(fd);
+            let source: SocketAddr = source.parse().unwrap();
+            socket.bind(&source.into()).unwrap();
+            // Answers to a foreign address come back over loopback by the pod's routing rule,
+            // which is not this crate's; that the bind is allowed is.
+            assert_eq!(
+                socket.local_addr().unwrap().as_socket().unwrap().ip(),
+                source.ip()
+            );
+            drop(server);
+        }
+        let made = sockets.make(Arc::from("a"), Family::V4, SocketKind::Captured, 1);
+        let plain = block_on(made).unwrap().pop().unwrap();
+        assert_eq!(getsockopt(&plain, sockopt::Mark).unwrap(), 0);
+    });
+    let unknown = block_on(sockets.make(Arc::from("b"), Family::V4, SocketKind::Outbound, 1));
+    assert!(matches!(unknown.unwrap_err(), SocketsError::UnknownPod(_)));
+}
+
+#[test]
+fn a_socket_connects_inside_its_pod() {
+    let (_keeper, sockets) = Keeper::start().unwrap();
+    in_fresh_netns(|| {
+        open(&sockets, "a", own_netns()).unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = server.local_addr().unwrap();
+        let made = sockets.make(Arc::from("a"), Family::V4, SocketKind::Outbound, 3);
+        for fd in block_on(made).unwrap() {
+            let socket = socket2::Socket::from(fd);
+            socket.set_nonblocking(false).unwrap();
+            socket.connect(&to.into()).unwrap();
+            TcpStream::from(socket).write_all(b"x").unwrap();
+            let mut byte = [0];
+            server.accept().unwrap().0.read_exact(&mut byte).unwrap();
+            assert_eq!(&byte, b"x");
+        }
+    });
+}
