@@ -36,6 +36,11 @@ impl FileWatch {
             | WatchMask::DELETE
             | WatchMask::ATTRIB;
         inotify.watches().add(directory, changes)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for values whose descriptor may \
+                  change under it; Inotify owns the same one all its life"
+        )]
         let events = AsyncFd::with_interest(inotify, Interest::READABLE)?;
         Ok(Self {
             events,

@@ -140,7 +140,7 @@ settings! {
     dns_capture "dnsCapture": bool = Default::Is("false"), Limits::Any, "";
     /// Which iptables programs write the pods' rules; auto follows what the node already uses.
     iptables_backend "iptablesBackend": IptablesBackend = Default::Is("auto"), Limits::Any, "";
-    /// Threads that move traffic; auto takes a quarter of the processors, at least two.
+    /// Threads that move traffic; auto takes half of the processors, at least one.
     worker_threads "workerThreads": WorkerThreads = Default::Is("auto"), Limits::Any, "";
     /// Connections one pod may have open through the tunnel; further ones are refused with a log
     /// line.
@@ -154,10 +154,10 @@ settings! {
         Default::Is("100"), Limits::Span("1", "10000"), "streams";
     /// Bytes a peer may send in one stream before it must wait for the receiver.
     stream_window "streamWindow": ByteSize =
-        Default::Is("4MiB"), Limits::Span("64KiB", "64MiB"), "";
+        Default::Is("1MiB"), Limits::Span("64KiB", "64MiB"), "";
     /// Bytes a peer may send in one tunnel before it must wait for the receivers.
     tunnel_window "tunnelWindow": ByteSize =
-        Default::Is("16MiB"), Limits::Span("64KiB", "1GiB"), "";
+        Default::Is("100MiB"), Limits::Span("64KiB", "1GiB"), "";
     /// How long a peer may take for TLS and HTTP/2 to be set up.
     handshake_timeout "handshakeTimeout": Duration =
         Default::Is("10s"), Limits::Span("100ms", "2m"), "";

@@ -48,7 +48,7 @@ fn defaults_fill_what_is_absent() {
     let settings = good(&json!({}));
     assert_eq!(settings.trust_domain, "cluster.local");
     assert_eq!(settings.certificate_ttl, Duration::from_hours(24));
-    assert_eq!(settings.stream_window, ByteSize(4 << 20));
+    assert_eq!(settings.stream_window, ByteSize(1 << 20));
     assert_eq!(settings.on_missing_certificate, OnMissingCertificate::Hold);
     assert_eq!(settings.worker_threads, WorkerThreads::Auto);
     assert_eq!(settings.admin_address, "127.0.0.1:15000".parse().unwrap());
@@ -128,7 +128,7 @@ fn contradictions_are_refused() {
         &["readinessAddress: uses port 15021"],
     );
     bad(
-        &json!({ "tunnelWindow": "1MiB" }),
+        &json!({ "tunnelWindow": "512KiB" }),
         &["tunnelWindow: must not be smaller"],
     );
     bad(

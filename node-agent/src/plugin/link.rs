@@ -128,7 +128,7 @@ impl Link {
         let stream = &self.stream;
         stream
             .async_io(Interest::READABLE, || {
-                crate::descriptors::recv_with_fds(stream.as_fd(), buffer)
+                node_agent_namespace::recv_with_fds(stream.as_fd(), buffer)
             })
             .await
             .map_err(gone)

@@ -11,4 +11,4 @@ mod socket;
 mod tests;
 
 pub(crate) use server::serve;
-pub(crate) use socket::{PluginSocket, SocketError};
+pub(crate) use socket::PluginSocket;

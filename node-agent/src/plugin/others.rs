@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_plugin_handoff::{CheckRequest, DelRequest, GcRequest, Reply};
-use node_agent_enrollment::{AttachmentKey, Decision, Entry, LeaveReason, Stage, Traffic, decide};
+use node_agent_enrollment::{AttachmentKey, Decision, Entry, LeaveReason, Stage, decide};
 use node_agent_redirect::RedirectPlan;
 
 use super::add::pod_of;
@@ -116,9 +116,8 @@ pub(crate) fn status<W: World>(agent: &Agent<W>) -> Reply {
 fn problems<W: World>(agent: &Agent<W>, entry: &Entry, netns: Option<&OwnedFd>) -> Vec<String> {
     let mut problems = Vec::new();
     match &entry.stage {
-        Stage::Enrolled(Traffic::Ready) => {}
         // Held traffic is what the settings ask for, so it is no fault of the attachment.
-        Stage::Enrolled(Traffic::Held) => {}
+        Stage::Enrolled(_) => {}
         Stage::Restoring => problems.push("the pod is not restored yet".to_owned()),
         other => problems.push(format!("the pod is not enrolled but {other:?}")),
     }

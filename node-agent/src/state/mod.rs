@@ -10,5 +10,5 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use file::{Loaded, StateDir, StateError};
+pub(crate) use file::StateDir;
 pub(crate) use writer::{Generation, NotDurable, StateWriter};

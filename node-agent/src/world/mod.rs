@@ -2,6 +2,7 @@
 //! certificates, the mesh's view of a pod. One implementation is real, the other is scripted by
 //! tests.
 
+pub(crate) mod real;
 #[cfg(test)]
 pub(crate) mod scripted;
 

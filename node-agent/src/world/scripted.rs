@@ -1,4 +1,5 @@
 //! A world that does what a test says, and remembers what was done to it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -129,7 +130,7 @@ impl World for Scripted {
         self.note("certificate".to_owned());
         let how = self.state().certifying;
         if self.go(how).await.is_err() {
-            pending().await
+            pending::<()>().await;
         }
     }
 

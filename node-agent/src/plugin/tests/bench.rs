@@ -147,9 +147,8 @@ impl Bench {
                 && state.rules.is_empty()
                 && state.holds.values().all(|count| *count == 0)
         });
-        if timeout(PATIENCE, clean).await.is_err() {
-            panic!("left behind: {:?}", self.world.state());
-        }
+        let became = timeout(PATIENCE, clean).await;
+        assert!(became.is_ok(), "left behind: {:?}", self.world.state());
         let table = async {
             while !self.agent.pods.view().is_empty() {
                 tokio::task::yield_now().await;

@@ -1,0 +1,162 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tunnel_credentials::DevelopmentCa;
+
+use crate::config_file::{read_roster, read_settings};
+use crate::{logging, run, status};
+
+/// Takes pods of this node into the mesh and serves their traffic.
+#[derive(Debug, Parser)]
+#[command(name = "ambient-agent", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the agent until SIGTERM, then drain and exit 0.
+    ///
+    /// The agent serves the CNI plugin on a Unix socket. A pod that the pods file puts into the
+    /// mesh gets listeners in its own network namespace, redirect rules (installed by the plugin),
+    /// a self-probe through them and a certificate before it may start. Enrolled pods are written
+    /// to the state directory and brought back when the agent starts again.
+    Run {
+        /// The configuration file (YAML). Every setting is described below.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Check a configuration and the files it names; exit 1 and say every mistake.
+    Validate {
+        /// The configuration file (YAML).
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Create the key pair of a development certificate authority, to be shared by all nodes.
+    ///
+    /// Whoever reads the key can impersonate every pod: never use it in production.
+    DevCa {
+        /// Where the certificate goes (PEM); must not exist.
+        #[arg(long)]
+        cert: PathBuf,
+        /// Where the private key goes (PEM, mode 0600); must not exist.
+        #[arg(long)]
+        key: PathBuf,
+    },
+    /// Show the pods that a running agent serves.
+    Status {
+        /// The configuration file, which names the admin address.
+        #[arg(long, conflicts_with = "address", required_unless_present = "address")]
+        config: Option<PathBuf>,
+        /// The admin address itself, such as 127.0.0.1:15000.
+        #[arg(long)]
+        address: Option<std::net::SocketAddr>,
+    },
+}
+
+/// Runs the verb; mistakes go to standard error, exit code 1.
+pub(crate) fn main() -> ExitCode {
+    let help = format!(
+        "Settings of the configuration file:\n\n{}",
+        node_agent_settings::describe()
+    );
+    let command = Cli::command().mut_subcommand("run", |run| run.after_long_help(help));
+    let outcome = Cli::from_arg_matches(&command.get_matches())
+        .map_err(anyhow::Error::from)
+        .and_then(|cli| obey(cli.verb));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be told where standard error is closed.
+            let _unheard = writeln!(std::io::stderr(), "ambient-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(verb: Verb) -> anyhow::Result<()> {
+    match verb {
+        Verb::Run { config } => run::run(&config),
+        Verb::Validate { config } => validate(&config),
+        Verb::DevCa { cert, key } => {
+            DevelopmentCa::create(&cert, &key)?;
+            say(&format!(
+                "created {} and {}\n",
+                cert.display(),
+                key.display()
+            ))
+        }
+        Verb::Status { config, address } => {
+            let address = match (address, config) {
+                (Some(address), _) => address,
+                (None, Some(config)) => read_settings(&config)?.admin_address,
+                (None, None) => anyhow::bail!("give --config or --address"),
+            };
+            say(&status::status(address).context("cannot ask the agent")?)
+        }
+    }
+}
+
+fn validate(config: &Path) -> anyhow::Result<()> {
+    let settings = read_settings(config)?;
+    let mut mistakes = Vec::new();
+    if let Err(error) = logging::check(&settings) {
+        mistakes.push(error.to_string());
+    }
+    if let Some(Err(error)) = settings.pods_file.as_deref().map(read_roster) {
+        mistakes.push(error.to_string());
+    }
+    if let (Some(cert), Some(key)) = (&settings.development_ca_cert, &settings.development_ca_key)
+        && let Err(error) = DevelopmentCa::load(cert, key)
+    {
+        mistakes.push(error.to_string());
+    }
+    anyhow::ensure!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    say(&format!("{}: good\n", config.display()))
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_helps() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_mistake_of_all_files_is_reported() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name).display().to_string();
+        std::fs::write(path("pods"), "pods: [{namespace: UPPER, name: b}]").unwrap();
+        let config = format!(
+            "node: a\npodsFile: {}\nmeshFile: {}\ndevelopment: true\ndevelopmentCaCert: {}\n\
+             developmentCaKey: {}\nlogLevel: loud\n",
+            path("pods"),
+            path("mesh"),
+            path("cert"),
+            path("key"),
+        );
+        std::fs::write(path("config"), config).unwrap();
+        let error = validate(&root.path().join("config"))
+            .unwrap_err()
+            .to_string();
+        for part in ["loud", "UPPER", "cert"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+}

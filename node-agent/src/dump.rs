@@ -1,0 +1,171 @@
+//! The state of everything, as the JSON that the admin interface serves.
+//!
+//! The shape follows upstream's dump where tools read it; `pods` and `readiness` are ours.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use node_agent_enrollment::{Entry, Stage, Traffic};
+use node_agent_settings::Settings;
+use serde_json::{Value, json};
+use tunnel_credentials::{CertificateState, CertificateSummary};
+use tunnel_model::{Policy, Service, Snapshot, Workload};
+
+/// What the dump is made of.
+pub(crate) struct Sources<'a> {
+    pub(crate) mesh: &'a Snapshot,
+    pub(crate) certificates: &'a [CertificateSummary],
+    pub(crate) pods: &'a [Entry],
+    pub(crate) pending: &'a [&'static str],
+    pub(crate) settings: &'a Settings,
+}
+
+/// The dump.
+pub(crate) fn dump(sources: &Sources<'_>) -> String {
+    let Sources {
+        mesh,
+        certificates,
+        pods,
+        pending,
+        settings,
+    } = sources;
+    let document = json!({
+        "workloads": mesh.workloads().map(|w| workload(w)).collect::<Vec<_>>(),
+        "services": mesh.services().map(|s| service(s)).collect::<Vec<_>>(),
+        "policies": mesh.policies().map(|p| policy(p)).collect::<Vec<_>>(),
+        "certificates": certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "workloadState": pods.iter().map(state).collect::<BTreeMap<_, _>>(),
+        "pods": pods.iter().map(pod).collect::<Vec<_>>(),
+        "readiness": pending,
+        "version": { "version": env!("CARGO_PKG_VERSION") },
+        "config": {
+            "node": settings.node,
+            "clusterId": settings.cluster_id,
+            "network": settings.network,
+            "trustDomain": settings.trust_domain,
+            "ipv6": settings.ipv6,
+            "logLevel": settings.log_level,
+        },
+    });
+    document.to_string()
+}
+
+fn workload(workload: &Workload) -> Value {
+    json!({
+        "uid": workload.uid,
+        "name": workload.name,
+        "namespace": workload.namespace,
+        "workloadIps": workload.ips,
+        "protocol": workload.protocol.as_str(),
+        "trustDomain": workload.trust_domain(),
+        "serviceAccount": workload.service_account(),
+        "node": workload.node,
+        "network": workload.network,
+        "clusterId": workload.cluster_id,
+        "workloadName": workload.workload_name,
+        "workloadType": workload.workload_type.as_str(),
+        "canonicalName": workload.canonical_name,
+        "canonicalRevision": workload.canonical_revision,
+        "hostname": workload.hostname,
+        "nativeTunnel": workload.native_tunnel,
+        "capacity": workload.capacity,
+        "authorizationPolicies":
+            workload.authorization_policies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "services": workload
+            .services
+            .iter()
+            .map(|(key, ports)| (key.to_string(), ports.iter().collect::<BTreeMap<_, _>>()))
+            .collect::<BTreeMap<_, _>>(),
+        "status": format!("{:?}", workload.health),
+    })
+}
+
+fn service(service: &Service) -> Value {
+    json!({
+        "name": service.name,
+        "namespace": service.namespace,
+        "hostname": service.hostname,
+    })
+}
+
+fn policy(policy: &Policy) -> Value {
+    json!({
+        "name": policy.name,
+        "namespace": policy.namespace,
+        "scope": format!("{:?}", policy.scope),
+        "action": format!("{:?}", policy.action),
+        "dryRun": policy.dry_run,
+    })
+}
+
+/// Only the public part exists here at all.
+fn certificate(summary: &CertificateSummary) -> Value {
+    let state = match (summary.state, &summary.last_error) {
+        (CertificateState::Valid, _) => "Available".to_owned(),
+        (CertificateState::Pending, None) => "Initializing".to_owned(),
+        (_, Some(why)) => format!("Unavailable: {why}"),
+        (CertificateState::Expired, None) => "Unavailable: expired".to_owned(),
+    };
+    json!({
+        "identity": summary.identity.to_string(),
+        "state": state,
+        "certChain": [{
+            "pem": summary.chain_pem,
+            "serialNumber": summary.serial,
+            "validFrom": summary.not_before.and_then(seconds),
+            "expirationTime": summary.not_after.and_then(seconds),
+        }],
+        "rootCerts": [{ "pem": summary.roots_pem }],
+    })
+}
+
+fn seconds(time: SystemTime) -> Option<u64> {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .map(|since| since.as_secs())
+}
+
+fn state(entry: &Entry) -> (String, Value) {
+    let up = matches!(entry.stage, Stage::Enrolled(_));
+    let record = &entry.record;
+    let value = json!({
+        "state": if up { "Up" } else { "Pending" },
+        "connections": { "inbound": [], "outbound": [] },
+        "info": {
+            "name": record.pod.name,
+            "namespace": record.pod.namespace,
+            "serviceAccount": record.service_account,
+        },
+    });
+    (record.pod.key().to_string(), value)
+}
+
+fn pod(entry: &Entry) -> Value {
+    let record = &entry.record;
+    json!({
+        "namespace": record.pod.namespace,
+        "name": record.pod.name,
+        "uid": record.pod.uid,
+        "serviceAccount": record.service_account,
+        "stage": stage(&entry.stage),
+        "addresses": record.addresses,
+        "containerId": record.attachment.container_id,
+        "ifname": record.attachment.ifname,
+        "netns": record.netns,
+    })
+}
+
+fn stage(stage: &Stage) -> &'static str {
+    match stage {
+        Stage::Opening => "opening listeners",
+        Stage::Installing => "rules being installed",
+        Stage::Probing => "being probed",
+        Stage::AwaitingCertificate => "awaiting its certificate",
+        Stage::Recording(_) => "being recorded",
+        Stage::Enrolled(Traffic::Ready) => "enrolled",
+        Stage::Enrolled(Traffic::Held) => "enrolled, traffic held",
+        Stage::Restoring => "being restored",
+        Stage::Leaving(_) => "leaving",
+        Stage::Gone => "gone",
+    }
+}

@@ -1,0 +1,196 @@
+//! Makes the parts that both ways of being driven share: certificates, the mesh, the data plane,
+//! and the sites that show them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use node_agent_admin::{
+    AdminPages, Listener, LoggingPage, PendingTask, Readiness, admin_site, metrics_site,
+    readiness_site,
+};
+use node_agent_redirect::{Backend, RedirectPlan};
+use node_agent_settings::{ByteSize, IptablesBackend, Settings, WorkerThreads};
+use tokio::task::JoinSet;
+use tunnel::{Limits, Parts as TunnelParts, Tunnel, TunnelSettings};
+use tunnel_credentials::{CredentialSettings, Credentials, DevelopmentCa};
+use tunnel_discovery::{MeshReader, MeshStore, watch_file};
+use tunnel_sockets::Keeper;
+use tunnel_telemetry::Telemetry;
+
+use crate::dump::{Sources, dump};
+use crate::pods::Pods;
+use crate::tunnel_port::TunnelPort;
+
+/// The parts.
+pub(super) struct Parts {
+    pub(super) mesh: Arc<MeshStore>,
+    pub(super) credentials: Credentials,
+    pub(super) tunnel: TunnelPort,
+}
+
+/// Makes them; their tasks go into `tasks`.
+pub(super) fn start(
+    settings: &Settings,
+    telemetry: &Telemetry,
+    readiness: &Readiness,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Parts> {
+    let credentials = credentials(settings, tasks)?;
+    let mesh = follow_mesh_file(settings, readiness.task("mesh file"), tasks);
+    // Neither thread is waited for: both end with the process.
+    let (_keeper, sockets) = Keeper::start().context("cannot start the keeper of namespaces")?;
+    let parts = TunnelParts {
+        mesh: mesh.reader(),
+        credentials: credentials.clone(),
+        telemetry: telemetry.clone(),
+        sockets,
+    };
+    let (_threads, handle) =
+        Tunnel::start(&tunnel_settings(settings), &parts).context("cannot start the data plane")?;
+    Ok(Parts {
+        mesh,
+        credentials,
+        tunnel: TunnelPort(handle),
+    })
+}
+
+fn credentials(settings: &Settings, tasks: &mut JoinSet<()>) -> anyhow::Result<Credentials> {
+    let (Some(cert), Some(key)) = (&settings.development_ca_cert, &settings.development_ca_key)
+    else {
+        // The settings refuse this already.
+        anyhow::bail!("no certificate authority is configured");
+    };
+    let authority = DevelopmentCa::load(cert, key)?;
+    tracing::warn!(
+        "certificates come from the development authority: who reads its key can impersonate \
+         every pod"
+    );
+    let ttl = settings.certificate_ttl;
+    let (credentials, owner) = Credentials::start(
+        CredentialSettings {
+            ttl,
+            ..CredentialSettings::default()
+        },
+        Arc::new(authority),
+    );
+    tasks.spawn(owner);
+    Ok(credentials)
+}
+
+fn follow_mesh_file(
+    settings: &Settings,
+    pending: PendingTask,
+    tasks: &mut JoinSet<()>,
+) -> Arc<MeshStore> {
+    let store = Arc::new(MeshStore::new());
+    if let Some(path) = settings.mesh_file.clone() {
+        tasks.spawn(watch_file(path, Arc::clone(&store)));
+    }
+    let mut changes = store.reader().changes();
+    tasks.spawn(async move {
+        // The first version is the empty mesh.
+        if changes.changed().await.is_ok() {
+            pending.done();
+        }
+    });
+    store
+}
+
+fn tunnel_settings(settings: &Settings) -> TunnelSettings {
+    let defaults = TunnelSettings::default();
+    TunnelSettings {
+        threads: match settings.worker_threads {
+            WorkerThreads::Auto => defaults.threads,
+            WorkerThreads::Exactly(count) => count as usize,
+        },
+        network: settings.network.as_str().into(),
+        ipv6: settings.ipv6,
+        limits: Limits {
+            stream_window: window(settings.stream_window),
+            tunnel_window: window(settings.tunnel_window),
+            max_streams: settings.max_streams_per_tunnel,
+            pool_streams: settings.pool_max_streams as usize,
+            connect_timeout: settings.connect_timeout,
+            handshake_timeout: settings.handshake_timeout,
+            idle: settings.tunnel_idle,
+            ..Limits::default()
+        },
+        max_connections: settings.max_connections_per_pod as usize,
+        ..defaults
+    }
+}
+
+/// The settings keep windows below what HTTP/2 can say.
+fn window(size: ByteSize) -> u32 {
+    u32::try_from(size.0).unwrap_or(u32::MAX >> 1)
+}
+
+/// Which programs write rules, found out by trying if the settings leave it open.
+pub(super) async fn backend(settings: &Settings) -> anyhow::Result<Backend> {
+    match settings.iptables_backend {
+        IptablesBackend::Nft => Ok(Backend::Nft),
+        IptablesBackend::Legacy => Ok(Backend::Legacy),
+        IptablesBackend::Auto => {
+            let mut plan = RedirectPlan::new(Backend::Nft);
+            plan.ipv6 = settings.ipv6;
+            let until = Instant::now() + DETECTION;
+            let found = tokio::task::spawn_blocking(move || {
+                node_agent_namespace::detect_backend(&plan, until)
+            })
+            .await??;
+            tracing::info!(backend = %found, "found how rules are written on this node");
+            Ok(found)
+        }
+    }
+}
+
+/// What the sites show.
+pub(super) struct Shown {
+    pub(super) mesh: MeshReader,
+    pub(super) credentials: Credentials,
+    pub(super) pods: Pods,
+    pub(super) readiness: Readiness,
+    pub(super) settings: Arc<Settings>,
+    pub(super) telemetry: Telemetry,
+}
+
+/// Binds the three sites and serves them for as long as `tasks` lives.
+pub(super) fn serve_sites(
+    shown: Shown,
+    logging: LoggingPage,
+    quit: Arc<dyn Fn() + Send + Sync>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let settings = Arc::clone(&shown.settings);
+    let admin = Listener::bind(settings.admin_address, "administration")?;
+    let metrics = Listener::bind(settings.metrics_address, "metrics")?;
+    let ready = Listener::bind(settings.readiness_address, "readiness")?;
+    let (readiness, telemetry) = (shown.readiness.clone(), shown.telemetry.clone());
+    let config_dump = Arc::new(move || {
+        dump(&Sources {
+            mesh: &shown.mesh.load(),
+            certificates: &shown.credentials.summaries(),
+            pods: &shown.pods.view(),
+            pending: &shown.readiness.pending(),
+            settings: &shown.settings,
+        })
+    });
+    let never = || Box::pin(std::future::pending());
+    tasks.spawn(admin.serve(
+        admin_site(AdminPages {
+            config_dump,
+            logging,
+            quit,
+        }),
+        never(),
+    ));
+    tasks.spawn(metrics.serve(
+        metrics_site(Arc::new(move || telemetry.encode_metrics())),
+        never(),
+    ));
+    tasks.spawn(ready.serve(readiness_site(readiness), never()));
+    Ok(())
+}
+
+const DETECTION: Duration = Duration::from_secs(20);

@@ -1,0 +1,203 @@
+//! The real world: the tunnel, the kernel, the certificate authority, the mesh's snapshot.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
+use node_agent_namespace::{Netns, NetnsError};
+use node_agent_redirect::{Backend, RedirectPlan};
+use tunnel_credentials::Credentials;
+use tunnel_discovery::MeshStore;
+use tunnel_model::{Identity, IdentityError, PodUid, Protocol, Workload};
+
+use super::{World, WorldError};
+use crate::tunnel_port::TunnelPort;
+
+/// What all pods of this node have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) node: Arc<str>,
+    pub(crate) cluster_id: Arc<str>,
+    pub(crate) network: Arc<str>,
+    pub(crate) trust_domain: Arc<str>,
+    pub(crate) backend: Backend,
+    pub(crate) ipv6: bool,
+}
+
+/// The real world.
+pub(crate) struct RealWorld {
+    pub(crate) tunnel: TunnelPort,
+    pub(crate) credentials: Credentials,
+    pub(crate) mesh: Arc<MeshStore>,
+    pub(crate) place: Place,
+}
+
+impl RealWorld {
+    fn identity(&self, record: &PodRecord) -> Result<Identity, IdentityError> {
+        let place = &self.place;
+        Identity::new(
+            &place.trust_domain,
+            &record.pod.namespace,
+            &record.service_account,
+        )
+    }
+
+    /// The pod as peers on this node see it until the mesh file names it.
+    fn workload(&self, record: &PodRecord, identity: Identity) -> Workload {
+        let place = &self.place;
+        let PodRecord { pod, addresses, .. } = record;
+        let uid = format!("{}//Pod/{}/{}", place.cluster_id, pod.namespace, pod.name);
+        let mut workload = Workload::new(&uid, &pod.name, identity, addresses.clone());
+        workload.node = Arc::clone(&place.node);
+        workload.cluster_id = Arc::clone(&place.cluster_id);
+        workload.network = Arc::clone(&place.network);
+        workload.protocol = Protocol::Hbone;
+        workload.workload_name = pod.name.as_str().into();
+        workload.canonical_name = pod.name.as_str().into();
+        workload.canonical_revision = "latest".into();
+        workload
+    }
+}
+
+impl World for RealWorld {
+    fn identify(&self, netns: &OwnedFd) -> Result<NamespaceId, WorldError> {
+        let copy = netns.try_clone().map_err(WorldError::passing)?;
+        let id = Netns::from_fd(copy).map_err(WorldError::lasting)?.id();
+        Ok(NamespaceId {
+            device: id.dev,
+            inode: id.ino,
+        })
+    }
+
+    fn open(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, WorldError> {
+        match Netns::open(path) {
+            Ok(netns) => Ok(Some(Arc::new(netns.into()))),
+            // A name whose namespace is gone may be left as an ordinary file, and a process id may
+            // have come to mean a process of the node itself.
+            Err(NetnsError::Gone { .. } | NetnsError::NotANamespace | NetnsError::Host) => Ok(None),
+            Err(error) => Err(WorldError::passing(error)),
+        }
+    }
+
+    async fn addresses(&self, netns: Arc<OwnedFd>) -> Result<Vec<IpAddr>, WorldError> {
+        inside(netns, |netns| {
+            node_agent_namespace::addresses(netns).map_err(WorldError::passing)
+        })
+        .await
+    }
+
+    fn plan(&self, addresses: &[IpAddr]) -> RedirectPlan {
+        let mut plan = RedirectPlan::new(self.place.backend);
+        // A pod may get addresses of the other family later, so only the setting takes one away.
+        let _ = addresses;
+        plan.ipv6 = self.place.ipv6;
+        plan
+    }
+
+    fn hold_certificate(&self, record: &PodRecord) {
+        if let Ok(identity) = self.identity(record) {
+            self.credentials.hold(identity);
+        }
+    }
+
+    fn release_certificate(&self, record: &PodRecord) {
+        if let Ok(identity) = self.identity(record) {
+            self.credentials.release(&identity);
+        }
+    }
+
+    async fn certificate(&self, record: &PodRecord) {
+        match self.identity(record) {
+            Ok(identity) => drop(self.credentials.certificate(&identity).await),
+            // There never will be one; the caller's own limit ends the wait.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn has_certificate(&self, record: &PodRecord) -> bool {
+        self.identity(record)
+            .is_ok_and(|identity| self.credentials.current(&identity).is_some())
+    }
+
+    fn certificate_problem(&self, record: &PodRecord) -> Option<String> {
+        match self.identity(record) {
+            Ok(identity) => self.credentials.last_error(&identity),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    async fn open_listeners(&self, record: &PodRecord, netns: OwnedFd) -> Result<(), WorldError> {
+        let identity = self.identity(record).map_err(WorldError::lasting)?;
+        let uid = uid(&record.pod.key());
+        self.mesh
+            .upsert_local(uid, self.workload(record, identity.clone()));
+        self.tunnel.admit(record, identity, netns).await
+    }
+
+    async fn close_listeners(&self, pod: &PodKey) {
+        let uid = uid(pod);
+        self.tunnel.release(&uid).await;
+        self.mesh.remove_local(&uid);
+    }
+
+    fn has_listeners(&self, pod: &PodKey) -> bool {
+        self.tunnel.serves(&uid(pod))
+    }
+
+    async fn probe(&self, pod: &PodKey) -> Result<(), WorldError> {
+        self.tunnel.probe(&uid(pod)).await
+    }
+
+    async fn remove_rules(
+        &self,
+        record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> Result<(), WorldError> {
+        let plan = plan_of(record)?;
+        inside(netns, move |netns| {
+            node_agent_namespace::undo(netns, &plan, until).map_err(WorldError::passing)
+        })
+        .await
+    }
+
+    async fn repair_rules(
+        &self,
+        record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> Result<Vec<String>, WorldError> {
+        let plan = plan_of(record)?;
+        inside(netns, move |netns| {
+            let drift =
+                node_agent_namespace::check(netns, &plan, until).map_err(WorldError::passing)?;
+            if !drift.is_empty() {
+                node_agent_namespace::apply(netns, &plan, until).map_err(WorldError::passing)?;
+            }
+            Ok(drift.iter().map(ToString::to_string).collect())
+        })
+        .await
+    }
+}
+
+/// Runs work that blocks, with the namespace, away from the control thread.
+async fn inside<T: Send + 'static>(
+    netns: Arc<OwnedFd>,
+    work: impl FnOnce(&Netns) -> Result<T, WorldError> + Send + 'static,
+) -> Result<T, WorldError> {
+    let copy = netns.try_clone().map_err(WorldError::passing)?;
+    let netns = Netns::from_fd(copy).map_err(WorldError::lasting)?;
+    tokio::task::spawn_blocking(move || work(&netns))
+        .await
+        .map_err(WorldError::passing)?
+}
+
+fn plan_of(record: &PodRecord) -> Result<RedirectPlan, WorldError> {
+    serde_json::from_value(record.plan.clone()).map_err(WorldError::lasting)
+}
+
+fn uid(pod: &PodKey) -> PodUid {
+    PodUid::from(pod.as_str())
+}
