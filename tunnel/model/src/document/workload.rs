@@ -1,5 +1,3 @@
-use std::net::IpAddr;
-
 use crate::{
     ApplicationTunnel, GatewayAddress, Health, Identity, Interner, Locality, NetworkMode, PortMap,
     Protocol, ServicePorts, TunnelProxying, Workload, WorkloadType,
@@ -7,7 +5,9 @@ use crate::{
 
 use super::mistake::Mistakes;
 use super::parse;
-use super::shape::{ApplicationTunnelDocument, GatewayDocument, Port, WorkloadDocument};
+use super::shape::{
+    ApplicationTunnelDocument, GatewayDocument, LocalityDocument, Port, WorkloadDocument,
+};
 
 const PROTOCOLS: &[(&str, Protocol)] = &[
     ("TCP", Protocol::Tcp),
@@ -63,78 +63,80 @@ pub(super) fn read(
         interner,
         mistakes,
     );
-    let plain = plain(document, interner, mistakes, ips)?;
-    Some(Workload {
-        services,
-        authorization_policies,
-        waypoint,
-        network_gateway,
-        ..plain
-    })
-}
-
-/// All that refers to nothing else in the document.
-fn plain(
-    document: &WorkloadDocument,
-    interner: &mut Interner,
-    mistakes: &mut Mistakes<'_>,
-    ips: Vec<IpAddr>,
-) -> Option<Workload> {
+    let words = Words::read(document, mistakes);
+    let identity = identity(document, interner, mistakes)?;
     let mut text = |text: &Option<String>| interner.text(text.as_deref().unwrap_or_default());
-    let locality = document.locality.as_ref();
-    let mut part = |part: Option<&String>| text(&part.cloned());
-    let locality = Locality {
-        region: part(locality.map(|locality| &locality.region)),
-        zone: part(locality.map(|locality| &locality.zone)),
-        subzone: part(locality.map(|locality| &locality.subzone)),
-    };
-    let protocol = parse::optional_word(document.protocol.as_deref(), PROTOCOLS);
-    let workload_type = parse::optional_word(document.workload_type.as_deref(), TYPES);
-    let health = parse::optional_word(document.status.as_deref(), HEALTH);
-    let network_mode = parse::optional_word(document.network_mode.as_deref(), NETWORK_MODES);
-    let tunnel = document
-        .application_tunnel
-        .as_ref()
-        .map(application_tunnel)
-        .transpose();
-    let hostname = text(&document.hostname);
-    let network = text(&document.network);
-    let node = text(&document.node);
-    let workload_name = text(&document.workload_name);
-    let canonical_name = text(&document.canonical_name);
-    let canonical_revision = text(&document.canonical_revision);
-    let cluster = document
-        .cluster_id
-        .as_deref()
-        .unwrap_or(Workload::DEFAULT_CLUSTER);
-    let workload = Workload {
+    Some(Workload {
+        hostname: text(&document.hostname),
+        network: text(&document.network),
+        node: text(&document.node),
+        workload_name: text(&document.workload_name),
+        canonical_name: text(&document.canonical_name),
+        canonical_revision: text(&document.canonical_revision),
         // Not interned: a uid is said once.
         uid: document.uid.as_str().into(),
         name: document.name.as_str().into(),
         namespace: interner.text(&document.namespace),
-        identity: identity(document, interner, mistakes)?,
+        identity,
         ips,
-        hostname,
-        network,
-        protocol: mistakes.take("protocol", protocol),
+        protocol: words.protocol,
         native_tunnel: document.native_tunnel,
-        application_tunnel: mistakes.take("applicationTunnel", tunnel),
-        waypoint: None,
-        network_gateway: None,
-        node,
-        cluster_id: interner.text(cluster),
-        locality,
-        workload_name,
-        workload_type: mistakes.take("workloadType", workload_type),
-        canonical_name,
-        canonical_revision,
-        services: ServicePorts::default(),
-        authorization_policies: Vec::new(),
-        health: mistakes.take("status", health),
-        network_mode: mistakes.take("networkMode", network_mode),
+        application_tunnel: words.application_tunnel,
+        waypoint,
+        network_gateway,
+        cluster_id: interner.text(
+            document
+                .cluster_id
+                .as_deref()
+                .unwrap_or(Workload::DEFAULT_CLUSTER),
+        ),
+        locality: locality(document.locality.as_ref(), interner),
+        workload_type: words.workload_type,
+        services,
+        authorization_policies,
+        health: words.health,
+        network_mode: words.network_mode,
         capacity: document.capacity.unwrap_or(1),
-    };
-    Some(workload)
+    })
+}
+
+/// What is said in words of a fixed list.
+struct Words {
+    protocol: Protocol,
+    workload_type: WorkloadType,
+    health: Health,
+    network_mode: NetworkMode,
+    application_tunnel: Option<ApplicationTunnel>,
+}
+
+impl Words {
+    fn read(document: &WorkloadDocument, mistakes: &mut Mistakes<'_>) -> Self {
+        let protocol = parse::optional_word(document.protocol.as_deref(), PROTOCOLS);
+        let workload_type = parse::optional_word(document.workload_type.as_deref(), TYPES);
+        let health = parse::optional_word(document.status.as_deref(), HEALTH);
+        let network_mode = parse::optional_word(document.network_mode.as_deref(), NETWORK_MODES);
+        let tunnel = document
+            .application_tunnel
+            .as_ref()
+            .map(application_tunnel)
+            .transpose();
+        Self {
+            protocol: mistakes.take("protocol", protocol),
+            workload_type: mistakes.take("workloadType", workload_type),
+            health: mistakes.take("status", health),
+            network_mode: mistakes.take("networkMode", network_mode),
+            application_tunnel: mistakes.take("applicationTunnel", tunnel),
+        }
+    }
+}
+
+fn locality(document: Option<&LocalityDocument>, interner: &mut Interner) -> Locality {
+    let mut part = |pick: fn(&LocalityDocument) -> &str| interner.text(document.map_or("", pick));
+    Locality {
+        region: part(|locality| &locality.region),
+        zone: part(|locality| &locality.zone),
+        subzone: part(|locality| &locality.subzone),
+    }
 }
 
 fn identity(
@@ -142,13 +144,18 @@ fn identity(
     interner: &mut Interner,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<Identity> {
-    let given = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
-    let trust_domain = given(&document.trust_domain);
-    let service_account = given(&document.service_account);
+    let trust_domain = document
+        .trust_domain
+        .as_deref()
+        .filter(|text| !text.is_empty());
+    let service_account = document
+        .service_account
+        .as_deref()
+        .filter(|text| !text.is_empty());
     let made = interner.identity(
-        trust_domain.as_deref().unwrap_or("cluster.local"),
+        trust_domain.unwrap_or("cluster.local"),
         &document.namespace,
-        service_account.as_deref().unwrap_or("default"),
+        service_account.unwrap_or("default"),
     );
     made.map_err(|error| mistakes.add("identity", error)).ok()
 }
