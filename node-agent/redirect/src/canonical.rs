@@ -149,7 +149,7 @@ fn number(text: &str) -> Option<u32> {
 }
 
 /// Words of a rule; quotes keep words together and stay, so that `"!"` is not a negation.
-fn split(spec: &str) -> Vec<String> {
+pub(crate) fn split(spec: &str) -> Vec<String> {
     let mut words = Vec::new();
     let (mut word, mut quoted, mut escaped) = (String::new(), false, false);
     for c in spec.chars() {

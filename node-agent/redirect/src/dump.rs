@@ -1,5 +1,6 @@
 //! Reads what `iptables-save` prints.
 
+use crate::canonical::split;
 use crate::rules::{CHAIN_OUTPUT, CHAIN_PREROUTING};
 
 /// Whether a chain is one of ours.
@@ -29,10 +30,9 @@ impl<'a> DumpTable<'a> {
 
     /// The rules outside our chains that lead into them: chain and rule.
     pub(crate) fn jumps(&self) -> impl Iterator<Item = (&'a str, &'a str)> + '_ {
-        self.rules
-            .iter()
-            .copied()
-            .filter(|(chain, spec)| !is_ours(chain) && target(spec).is_some_and(is_ours))
+        self.rules.iter().copied().filter(|(chain, spec)| {
+            !is_ours(chain) && target(spec).is_some_and(|target| is_ours(&target))
+        })
     }
 
     /// Our chains of this table.
@@ -42,9 +42,10 @@ impl<'a> DumpTable<'a> {
 }
 
 /// The target of a rule.
-fn target(spec: &str) -> Option<&str> {
-    let mut words = spec.split_ascii_whitespace();
-    words.find(|word| matches!(*word, "-j" | "-g" | "--jump" | "--goto"))?;
+fn target(spec: &str) -> Option<String> {
+    // A quoted comment is one word, whatever it says.
+    let mut words = split(spec).into_iter();
+    words.find(|word| matches!(word.as_str(), "-j" | "-g" | "--jump" | "--goto"))?;
     words.next()
 }
 

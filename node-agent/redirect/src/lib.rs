@@ -17,14 +17,18 @@
 //! without an older plugin installing half of it.
 
 mod canonical;
+mod difference;
 mod drift;
 mod dump;
 mod plan;
 mod render;
 mod rules;
 
-pub use drift::Drift;
+pub use difference::Drift;
 pub use plan::{
     Backend, Family, LocalRoute, PLAN_VERSION, PlanError, RedirectPlan, RoutingRule, marks, ports,
 };
 pub use rules::{CHAIN_OUTPUT, CHAIN_PREROUTING, PacketRule, Table};
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,16 @@ pub mod ports {
 
 /// Routing table that holds the local route.
 const ROUTE_TABLE: u32 = 100;
+/// Every IPv4 address: no bit of the prefix counts.
+const EVERYTHING_V4: Ipv4Network = match Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0) {
+    Some(network) => network,
+    None => unreachable!(),
+};
+/// Every IPv6 address.
+const EVERYTHING_V6: Ipv6Network = match Ipv6Network::new_checked(Ipv6Addr::UNSPECIFIED, 0) {
+    Some(network) => network,
+    None => unreachable!(),
+};
 /// Priority of the routing rule that leads to that table.
 const RULE_PRIORITY: u32 = 32764;
 
@@ -61,7 +71,7 @@ impl fmt::Display for Family {
 pub enum Backend {
     /// nftables, through `iptables-nft`.
     Nft,
-    /// The older x_tables, through `iptables-legacy`.
+    /// The older `x_tables`, through `iptables-legacy`.
     Legacy,
 }
 
@@ -235,8 +245,8 @@ impl RedirectPlan {
                 family,
                 table: ROUTE_TABLE,
                 destination: match family {
-                    Family::V4 => IpNetwork::V4(Ipv4Network::from(Ipv4Addr::UNSPECIFIED)),
-                    Family::V6 => IpNetwork::V6(Ipv6Network::from(Ipv6Addr::UNSPECIFIED)),
+                    Family::V4 => IpNetwork::V4(EVERYTHING_V4),
+                    Family::V6 => IpNetwork::V6(EVERYTHING_V6),
                 },
             })
             .collect()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::drift::Drift;
+use crate::difference::Drift;
 use crate::dump::{self, DumpTable};
 use crate::plan::{Family, RedirectPlan};
 use crate::rules::{HOOKS, Table};
