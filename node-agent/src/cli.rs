@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tunnel_credentials::DevelopmentCa;
 
-use crate::config_file::{read_roster, read_settings};
+use crate::config_file::{check_mesh, read_roster, read_settings};
 use crate::{logging, run, status};
 
 /// Takes pods of this node into the mesh and serves their traffic.
@@ -112,6 +112,9 @@ fn validate(config: &Path) -> anyhow::Result<()> {
     if let Some(Err(error)) = settings.pods_file.as_deref().map(read_roster) {
         mistakes.push(error.to_string());
     }
+    if let Some(Err(error)) = settings.mesh_file.as_deref().map(check_mesh) {
+        mistakes.push(error.to_string());
+    }
     if let (Some(cert), Some(key)) = (&settings.development_ca_cert, &settings.development_ca_key)
         && let Err(error) = DevelopmentCa::load(cert, key)
     {
@@ -155,7 +158,7 @@ mod tests {
         let error = validate(&root.path().join("config"))
             .unwrap_err()
             .to_string();
-        for part in ["loud", "UPPER", "cert"] {
+        for part in ["loud", "UPPER", "mesh", "cert"] {
             assert!(error.contains(part), "{part}: {error}");
         }
     }

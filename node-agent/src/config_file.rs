@@ -64,6 +64,17 @@ pub(crate) fn read_roster(path: &Path) -> Result<Roster, FileError> {
     })
 }
 
+/// Reads the mesh file, only to say what is wrong with it.
+pub(crate) fn check_mesh(path: &Path) -> Result<(), FileError> {
+    let text = read_text(path)?;
+    tunnel_discovery::parse_document(&text, path)
+        .map(drop)
+        .map_err(|mistakes| FileError::Mistaken {
+            path: path.to_owned(),
+            mistakes: mistakes.to_string(),
+        })
+}
+
 fn decode<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileError> {
     serde_saphyr::from_str(text).map_err(|problem| FileError::Undecodable {
         path: path.to_owned(),

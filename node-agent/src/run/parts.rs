@@ -1,6 +1,7 @@
 //! Makes the parts that both ways of being driven share: certificates, the mesh, the data plane,
 //! and the sites that show them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,16 +86,34 @@ fn follow_mesh_file(
 ) -> Arc<MeshStore> {
     let store = Arc::new(MeshStore::new());
     if let Some(path) = settings.mesh_file.clone() {
-        tasks.spawn(watch_file(path, Arc::clone(&store)));
+        tasks.spawn(follow(path, Arc::clone(&store), pending));
     }
-    let mut changes = store.reader().changes();
-    tasks.spawn(async move {
-        // The first version is the empty mesh.
-        if changes.changed().await.is_ok() {
-            pending.done();
-        }
-    });
     store
+}
+
+/// Tries until the file is in force for the first time; from then on the store follows it.
+async fn follow(path: PathBuf, store: Arc<MeshStore>, pending: PendingTask) {
+    let mut said = String::new();
+    let watched = loop {
+        match watch_file(&path, Arc::clone(&store)).await {
+            Ok(watched) => break watched,
+            Err(error) => {
+                // The same mistakes every second would only bury the rest of the log.
+                let text = error.to_string();
+                if text != said {
+                    tracing::error!(
+                        error = text,
+                        "the mesh file cannot be used; no pod can start"
+                    );
+                    said = text;
+                }
+                tokio::time::sleep(MESH_RETRY).await;
+            }
+        }
+    };
+    tracing::info!(path = %path.display(), "read the mesh file");
+    pending.done();
+    watched.run().await;
 }
 
 fn tunnel_settings(settings: &Settings) -> TunnelSettings {
@@ -193,4 +212,5 @@ pub(super) fn serve_sites(
     Ok(())
 }
 
+const MESH_RETRY: Duration = Duration::from_secs(1);
 const DETECTION: Duration = Duration::from_secs(20);

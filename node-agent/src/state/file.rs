@@ -72,7 +72,7 @@ impl StateDir {
         })
     }
 
-    /// Writes the state so that a crash at any instant leaves a whole file.
+    /// Writes the state so that whoever reads it, at any instant, finds a whole file.
     pub(crate) fn store(&self, snapshot: &Snapshot) -> Result<(), StateError> {
         let (new, current, previous) = (
             self.path.join(NEW),
@@ -83,12 +83,17 @@ impl StateDir {
             .encode()
             .map_err(io::Error::other)
             .map_err(failing("encode", &new))?;
-        write_flushed(&new, &bytes).map_err(failing("write", &new))?;
+        write_private(&new, &bytes).map_err(failing("write", &new))?;
         keep_previous(&current, &previous).map_err(failing("keep", &previous))?;
-        std::fs::rename(&new, &current).map_err(failing("replace", &current))?;
-        File::open(&self.path)
-            .and_then(|directory| directory.sync_all())
-            .map_err(failing("flush", &self.path))
+        std::fs::rename(&new, &current).map_err(failing("replace", &current))
+    }
+
+    /// Brings what was written to the disk.
+    pub(crate) fn flush(&self) -> Result<(), StateError> {
+        let current = self.path.join(CURRENT);
+        let flush = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+        flush(&current).map_err(failing("flush", &current))?;
+        flush(&self.path).map_err(failing("flush", &self.path))
     }
 
     fn set_aside(&self, name: &str, why: &str) -> Result<String, StateError> {
@@ -105,15 +110,14 @@ impl StateDir {
     }
 }
 
-fn write_flushed(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+        .open(path)?
+        .write_all(bytes)
 }
 
 fn keep_previous(current: &Path, previous: &Path) -> io::Result<()> {

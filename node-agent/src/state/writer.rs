@@ -14,7 +14,7 @@ use super::file::StateDir;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Generation(pub(crate) u64);
 
-/// A state could not be brought to disk; the text says why. It is tried again by itself.
+/// A state could not be written; the text says why. It is tried again by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the table of enrolled pods cannot be written: {0}")]
 pub(crate) struct NotDurable(Arc<str>);
@@ -62,7 +62,7 @@ impl StateWriter {
         self.shared.wake.notify_one();
     }
 
-    /// Waits until the state `generation`, or a later one, is on disk.
+    /// Waits until a successor of this process would find the state `generation`, or a later one.
     ///
     /// Cancel-safe. Fails at the first failed attempt, although the thread goes on trying.
     pub(crate) async fn durable(&self, generation: Generation) -> Result<(), NotDurable> {
@@ -97,35 +97,63 @@ impl Shared {
     }
 
     fn write_until_closed(&self, directory: &StateDir, report: &watch::Sender<Progress>) {
-        while let Some((generation, snapshot)) = self.take() {
+        let mut unflushed = false;
+        loop {
+            let (generation, snapshot) = match self.take(unflushed) {
+                Task::Write(generation, snapshot) => (generation, snapshot),
+                Task::Flush => {
+                    flush(directory);
+                    unflushed = false;
+                    continue;
+                }
+                Task::End => break,
+            };
             match directory.store(&snapshot) {
-                Ok(()) => report.send_modify(|progress| {
-                    progress.durable = generation;
-                    progress.failed = None;
-                }),
+                Ok(()) => {
+                    unflushed = true;
+                    report.send_modify(|progress| {
+                        progress.durable = generation;
+                        progress.failed = None;
+                    });
+                }
                 Err(error) => {
                     tracing::error!(%error, "cannot write the table of enrolled pods");
                     report.send_modify(|progress| {
                         progress.failed = Some((generation, error.to_string().into()));
                     });
                     if !self.put_back(generation, snapshot) {
-                        return;
+                        break;
                     }
                 }
             }
         }
+        if unflushed {
+            flush(directory);
+        }
     }
 
-    fn take(&self) -> Option<(Generation, Snapshot)> {
+    /// The next thing to do. What is not flushed yet is, once nothing was written for a while.
+    fn take(&self, unflushed: bool) -> Task {
         let mut slot = self.lock();
         loop {
-            if let Some(next) = slot.next.take() {
-                return Some(next);
+            if let Some((generation, snapshot)) = slot.next.take() {
+                return Task::Write(generation, snapshot);
             }
             if slot.closed {
-                return None;
+                return Task::End;
             }
-            slot = self.wake.wait(slot).unwrap_or_else(PoisonError::into_inner);
+            if !unflushed {
+                slot = self.wake.wait(slot).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (woken, waited) = self
+                .wake
+                .wait_timeout(slot, FLUSH_PAUSE)
+                .unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() && woken.next.is_none() {
+                return Task::Flush;
+            }
+            slot = woken;
         }
     }
 
@@ -145,4 +173,18 @@ impl Shared {
     }
 }
 
+enum Task {
+    Write(Generation, Snapshot),
+    Flush,
+    End,
+}
+
+fn flush(directory: &StateDir) {
+    if let Err(error) = directory.flush() {
+        // Successors of this process read the file all the same.
+        tracing::warn!(%error, "cannot flush the table of enrolled pods to the disk");
+    }
+}
+
+const FLUSH_PAUSE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
