@@ -1,0 +1,1 @@
+//! Between plugin and agent.
