@@ -5,6 +5,8 @@
 //! leave rules behind after a failure, and to write anything but the answer on standard output.
 //! It owns nothing that outlives a call but the log file, if one is configured.
 
+#![forbid(unsafe_code)]
+
 mod agent;
 mod call;
 mod failure;

@@ -123,11 +123,7 @@ impl NetworkConfig {
     /// verb, it has no valid name, what the verb needs is missing or cannot be understood.
     pub fn parse(stdin: &[u8], verb: Verb) -> Result<Self, ConfigError> {
         let members = Members::parse(stdin)?;
-        let declared = members
-            .known::<String>(VERSION)?
-            .filter(|text| !text.is_empty());
-        let version = declared.as_deref().and_then(SpecVersion::parse);
-        let version = version.ok_or(ConfigError::Version(declared))?;
+        let version = members.version()?;
         if !version.has(verb) {
             return Err(ConfigError::NoSuchVerb { verb, version });
         }
@@ -225,6 +221,14 @@ impl Members {
             .get(name)
             .map(|raw| raw.get())
             .filter(|text| *text != "null")
+    }
+
+    fn version(&self) -> Result<SpecVersion, ConfigError> {
+        let declared = self
+            .known::<String>(VERSION)?
+            .filter(|text| !text.is_empty());
+        let version = declared.as_deref().and_then(SpecVersion::parse);
+        version.ok_or(ConfigError::Version(declared))
     }
 
     fn known<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, ConfigError> {
