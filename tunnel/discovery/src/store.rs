@@ -1,0 +1,114 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tunnel_model::{MeshState, PodUid, Snapshot, Workload};
+
+/// Where snapshots are made: what discovery says, over the workloads of this node.
+///
+/// The node's own workloads are known before discovery has heard of them; once it has, by uid or
+/// by address, its word is the one that counts.
+#[derive(Debug)]
+pub struct MeshStore {
+    writing: Mutex<Writing>,
+    published: Arc<ArcSwap<Snapshot>>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Writing {
+    local: BTreeMap<PodUid, Arc<Workload>>,
+    version: u64,
+}
+
+/// Reads the latest snapshot, and says when there is another.
+#[derive(Debug, Clone)]
+pub struct MeshReader {
+    published: Arc<ArcSwap<Snapshot>>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Default for MeshStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MeshStore {
+    /// A store that knows nothing: version 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            writing: Mutex::default(),
+            published: Arc::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// A handle to read from.
+    #[must_use]
+    pub fn reader(&self) -> MeshReader {
+        MeshReader {
+            published: Arc::clone(&self.published),
+            changes: self.changes.subscribe(),
+        }
+    }
+
+    /// Replaces all that discovery says, and returns the version that holds it.
+    pub fn set_state(&self, state: MeshState) -> u64 {
+        // Indexed before the lock is taken: a pod that is being admitted must not wait for it.
+        let mesh = state.into_snapshot(0);
+        self.publish(&mut self.lock(), Some(&mesh))
+    }
+
+    /// Adds or replaces a workload of this node.
+    pub fn upsert_local(&self, uid: PodUid, workload: impl Into<Arc<Workload>>) -> u64 {
+        let mut writing = self.lock();
+        writing.local.insert(uid, workload.into());
+        self.publish(&mut writing, None)
+    }
+
+    /// Forgets a workload of this node; one that is not known is no change.
+    pub fn remove_local(&self, uid: &PodUid) -> u64 {
+        let mut writing = self.lock();
+        if writing.local.remove(uid).is_none() {
+            return writing.version;
+        }
+        self.publish(&mut writing, None)
+    }
+
+    fn publish(&self, writing: &mut Writing, mesh: Option<&Snapshot>) -> u64 {
+        writing.version += 1;
+        let version = writing.version;
+        let before = self.published.load();
+        let local = writing.local.values().cloned();
+        let next = mesh.unwrap_or(&before).with_local(version, local);
+        self.published.store(Arc::new(next));
+        self.changes.send_replace(version);
+        version
+    }
+
+    /// Every state that can be seen under the lock is whole, so a writer that panicked is no reason
+    /// to stop.
+    fn lock(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MeshReader {
+    /// The latest snapshot.
+    #[must_use]
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.published.load_full()
+    }
+
+    /// Versions as they come. A version is announced after its snapshot can be read.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

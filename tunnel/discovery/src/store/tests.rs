@@ -1,0 +1,95 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::net::IpAddr;
+
+use tunnel_model::{Identity, MeshState, PodUid, Workload};
+
+use super::MeshStore;
+
+fn workload(uid: &str, account: &str, ips: &[&str]) -> Workload {
+    let identity = Identity::new("td", "ns", account).unwrap();
+    Workload::new(
+        uid,
+        uid,
+        identity,
+        ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+    )
+}
+
+fn state(workloads: Vec<Workload>) -> MeshState {
+    let workloads = workloads.into_iter().map(Into::into).collect();
+    MeshState {
+        workloads,
+        ..MeshState::default()
+    }
+}
+
+/// The account of whoever owns each address, `-` for nobody.
+fn check(store: &MeshStore, owners: &[(&str, &str)]) {
+    let snapshot = store.reader().load();
+    for (ip, account) in owners {
+        let ip: IpAddr = ip.parse().unwrap();
+        let owner = snapshot
+            .workload_by_ip("", ip)
+            .map_or("-", |w| w.service_account());
+        assert_eq!(owner, *account, "owner of {ip}");
+    }
+}
+
+#[test]
+fn discovery_replaces_local_by_uid() {
+    let store = MeshStore::new();
+    store.upsert_local(PodUid::from("p"), workload("p", "local", &["10.0.0.1"]));
+    check(&store, &[("10.0.0.1", "local")]);
+    store.set_state(state(vec![workload("p", "mesh", &["10.0.0.2"])]));
+    check(&store, &[("10.0.0.1", "-"), ("10.0.0.2", "mesh")]);
+}
+
+#[test]
+fn discovery_replaces_local_by_address_and_only_there() {
+    let store = MeshStore::new();
+    store.set_state(state(vec![workload("m", "mesh", &["10.0.0.1"])]));
+    store.upsert_local(
+        PodUid::from("p"),
+        workload("p", "local", &["10.0.0.1", "fd00::1"]),
+    );
+    check(&store, &[("10.0.0.1", "mesh"), ("fd00::1", "local")]);
+}
+
+#[test]
+fn local_workloads_outlive_a_new_state_and_come_back_when_it_drops_them() {
+    let store = MeshStore::new();
+    store.upsert_local(PodUid::from("p"), workload("p", "local", &["10.0.0.1"]));
+    store.set_state(state(vec![workload("m", "mesh", &["10.0.0.1"])]));
+    check(&store, &[("10.0.0.1", "mesh")]);
+    store.set_state(state(vec![workload("n", "other", &["10.0.0.9"])]));
+    check(&store, &[("10.0.0.1", "local"), ("10.0.0.9", "other")]);
+    store.remove_local(&PodUid::from("p"));
+    check(&store, &[("10.0.0.1", "-"), ("10.0.0.9", "other")]);
+}
+
+#[test]
+fn versions_count_changes_and_nothing_else() {
+    let store = MeshStore::new();
+    let changes = store.reader().changes();
+    assert_eq!(store.reader().load().version(), 0);
+    assert_eq!(store.remove_local(&PodUid::from("unknown")), 0);
+    assert_eq!(
+        store.upsert_local(PodUid::from("p"), workload("p", "a", &[])),
+        1
+    );
+    assert_eq!(store.set_state(MeshState::default()), 2);
+    assert_eq!(store.remove_local(&PodUid::from("p")), 3);
+    assert_eq!(*changes.borrow(), 3);
+    assert_eq!(store.reader().load().version(), 3);
+}
+
+#[test]
+fn a_reader_keeps_the_snapshot_it_loaded() {
+    let store = MeshStore::new();
+    store.set_state(state(vec![workload("m", "mesh", &["10.0.0.1"])]));
+    let before = store.reader().load();
+    store.set_state(MeshState::default());
+    assert!(before.workload_by_uid("m").is_some());
+    assert!(store.reader().load().workload_by_uid("m").is_none());
+}
