@@ -38,7 +38,7 @@ fn measure(plan: &RedirectPlan, rounds: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
         applied.push(time(|| drop(apply(&ns, plan, deadline).unwrap())));
         checked.push(time(|| {
-            assert!(check(&ns, plan, deadline).unwrap().is_empty())
+            assert!(check(&ns, plan, deadline).unwrap().is_empty());
         }));
         undone.push(time(|| undo(&ns, plan, deadline).unwrap()));
     }

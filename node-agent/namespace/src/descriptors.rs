@@ -44,7 +44,7 @@ pub fn send_with_fds(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> 
     if fds.len() > MAX_DESCRIPTORS || (data.is_empty() && !fds.is_empty()) {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    let raw: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
+    let raw: Vec<RawFd> = fds.iter().map(BorrowedFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     let (fd, slice) = (socket.as_fd().as_raw_fd(), [IoSlice::new(data)]);
@@ -108,14 +108,12 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<
         // their true lengths.
         let result =
             unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
-        match usize::try_from(result) {
-            Ok(count) => break count,
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
+        if let Ok(count) = usize::try_from(result) {
+            break count;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     };
     // SAFETY: the kernel has just filled the header and its control area.
@@ -144,12 +142,18 @@ unsafe fn taken(header: &libc::msghdr) -> Vec<OwnedFd> {
         if level == libc::SOL_SOCKET && kind == libc::SCM_RIGHTS {
             // SAFETY: a computation on numbers.
             let head = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = (length as usize).saturating_sub(head) / size_of::<RawFd>();
+            let count = length.saturating_sub(head) / size_of::<RawFd>();
             // SAFETY: the data lies right behind the header, within the control area.
-            let data = unsafe { libc::CMSG_DATA(message) }.cast::<RawFd>();
+            let data = unsafe { libc::CMSG_DATA(message) };
             for index in 0..count {
-                // SAFETY: within the message's length; the kernel made the descriptor for us alone.
-                fds.push(unsafe { OwnedFd::from_raw_fd(data.add(index).read_unaligned()) });
+                let mut raw = [0; size_of::<RawFd>()];
+                // SAFETY: `count` descriptors lie within the message's length.
+                unsafe {
+                    data.add(index * raw.len())
+                        .copy_to_nonoverlapping(raw.as_mut_ptr(), raw.len());
+                }
+                // SAFETY: the kernel made the descriptor for us alone.
+                fds.push(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(raw)) });
             }
         }
         // SAFETY: both come from the kernel's answer.

@@ -34,9 +34,8 @@ pub enum DetectError {
 /// # Errors
 /// When neither works, with the reason of each.
 pub fn detect_backend(plan: &RedirectPlan, deadline: Instant) -> Result<Backend, DetectError> {
-    let nft = match trial(plan, Backend::Nft, deadline)? {
-        None => return Ok(Backend::Nft),
-        Some(why) => why,
+    let Some(nft) = trial(plan, Backend::Nft, deadline)? else {
+        return Ok(Backend::Nft);
     };
     match trial(plan, Backend::Legacy, deadline)? {
         None => Ok(Backend::Legacy),

@@ -138,9 +138,8 @@ impl Running {
             tool: tool.clone(),
             source,
         };
-        let status = match self.status {
-            Some(status) => status,
-            None => return Err(ToolError::Deadline { tool }),
+        let Some(status) = self.status else {
+            return Err(ToolError::Deadline { tool });
         };
         if !status.success() {
             let message = contents(&mut self.errors).map_err(started)?;

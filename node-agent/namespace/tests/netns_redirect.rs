@@ -83,9 +83,12 @@ fn life_of_a_plan() {
     }
 }
 
+/// Whether a difference is the one a test looks for.
+type Expected = fn(&Drift) -> bool;
+
 #[test]
 fn tampering_is_reported_and_repaired() {
-    let cases: [(&str, fn(&Drift) -> bool); 9] = [
+    let cases: [(&str, Expected); 9] = [
         ("T4 -t nat -F ISTIO_OUTPUT", |d| {
             matches!(d, Drift::MissingRule { .. })
         }),
