@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use node_agent_admin::PendingTask;
-use node_agent_enrollment::{Event, LeaveReason, PodKey, PodRecord, Snapshot, Stage};
+use node_agent_enrollment::{Event, LeaveReason, PodKey, PodRecord, Recorded, Snapshot, Stage};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -18,7 +18,7 @@ use crate::world::{World, WorldError};
 /// A pod that waits to be brought back, and the turn that keeps the plugin off it meanwhile.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    records: Vec<Arc<PodRecord>>,
+    pods: Vec<Recorded>,
     turn: Turn,
 }
 
@@ -39,22 +39,21 @@ pub(crate) async fn enter<W: World>(
     agent: &Agent<W>,
     snapshot: Snapshot,
 ) -> Result<Vec<Waiting>, PodsError> {
-    let mut pods: BTreeMap<PodKey, Vec<Arc<PodRecord>>> = BTreeMap::new();
-    for record in snapshot.pods {
-        agent
-            .pods
-            .begin(Arc::clone(&record), Stage::Restoring)
-            .await?;
-        agent.world.hold_certificate(&record);
-        pods.entry(record.pod.key()).or_default().push(record);
+    let mut lanes: BTreeMap<PodKey, Vec<Recorded>> = BTreeMap::new();
+    for recorded in snapshot.pods {
+        agent.pods.begin_restoring(recorded.clone()).await?;
+        agent.world.hold_certificate(&recorded.record);
+        let pod = recorded.record.pod.key();
+        lanes.entry(pod).or_default().push(recorded);
     }
-    let mut waiting = Vec::with_capacity(pods.len());
-    for (pod, records) in pods {
-        let Some(first) = records.first() else {
+    let mut waiting = Vec::with_capacity(lanes.len());
+    for (pod, pods) in lanes {
+        let Some(first) = pods.first() else {
             continue;
         };
-        let turn = agent.pods.turn(first.attachment.clone(), Some(pod)).await?;
-        waiting.push(Waiting { records, turn });
+        let attachment = first.record.attachment.clone();
+        let turn = agent.pods.turn(attachment, Some(pod)).await?;
+        waiting.push(Waiting { pods, turn });
     }
     Ok(waiting)
 }
@@ -68,7 +67,7 @@ pub(crate) async fn restore<W: World>(
 ) {
     let (began, count) = (
         Instant::now(),
-        waiting.iter().map(|pod| pod.records.len()).sum(),
+        waiting.iter().map(|pod| pod.pods.len()).sum(),
     );
     let mut failed = first_pass(&agent, waiting).await;
     pending.done();
@@ -81,18 +80,18 @@ pub(crate) async fn restore<W: World>(
     }
 }
 
-async fn first_pass<W: World>(agent: &Arc<Agent<W>>, waiting: Vec<Waiting>) -> Vec<Arc<PodRecord>> {
+async fn first_pass<W: World>(agent: &Arc<Agent<W>>, waiting: Vec<Waiting>) -> Vec<Recorded> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut pods = JoinSet::new();
-    for Waiting { records, turn } in waiting {
+    let mut lanes = JoinSet::new();
+    for Waiting { pods, turn } in waiting {
         let (agent, places) = (Arc::clone(agent), Arc::clone(&places));
-        pods.spawn(async move {
+        lanes.spawn(async move {
             // The semaphore is never closed, so the place is always given.
             let _place = places.acquire().await;
             let mut failed = Vec::new();
-            for record in records {
-                if bring_back(&agent, &record).await == Outcome::Failed {
-                    failed.push(record);
+            for pod in pods {
+                if bring_back(&agent, &pod).await == Outcome::Failed {
+                    failed.push(pod);
                 }
             }
             drop(turn);
@@ -100,7 +99,7 @@ async fn first_pass<W: World>(agent: &Arc<Agent<W>>, waiting: Vec<Waiting>) -> V
         });
     }
     let mut failed = Vec::new();
-    while let Some(outcome) = pods.join_next().await {
+    while let Some(outcome) = lanes.join_next().await {
         match outcome {
             Ok(some) => failed.extend(some),
             Err(error) => tracing::error!(%error, "restoring a pod ended in a panic"),
@@ -109,25 +108,27 @@ async fn first_pass<W: World>(agent: &Arc<Agent<W>>, waiting: Vec<Waiting>) -> V
     failed
 }
 
-async fn again<W: World>(agent: &Agent<W>, failed: Vec<Arc<PodRecord>>) -> Vec<Arc<PodRecord>> {
+async fn again<W: World>(agent: &Agent<W>, failed: Vec<Recorded>) -> Vec<Recorded> {
     let mut still = Vec::new();
-    for record in failed {
+    for pod in failed {
+        let record = &pod.record;
         let key = &record.attachment;
         let Ok(_turn) = agent.pods.turn(key.clone(), Some(record.pod.key())).await else {
             return Vec::new();
         };
         // Meanwhile the runtime may have deleted it, or added it anew.
         let entry = agent.pods.get(key).await.ok().flatten();
-        let waits = entry.is_some_and(|e| e.stage == Stage::Restoring && e.record == record);
-        if waits && bring_back(agent, &record).await == Outcome::Failed {
-            still.push(record);
+        let waits = entry.is_some_and(|e| e.stage == Stage::Restoring && e.record == *record);
+        if waits && bring_back(agent, &pod).await == Outcome::Failed {
+            still.push(pod);
         }
     }
     still
 }
 
-async fn bring_back<W: World>(agent: &Agent<W>, record: &PodRecord) -> Outcome {
-    match attempt(agent, record).await {
+async fn bring_back<W: World>(agent: &Agent<W>, pod: &Recorded) -> Outcome {
+    let record = &pod.record;
+    match attempt(agent, pod).await {
         Ok(Attempt::Served { drift }) => {
             if !drift.is_empty() {
                 tracing::warn!(
@@ -169,42 +170,55 @@ enum Attempt {
     },
 }
 
-async fn attempt<W: World>(agent: &Agent<W>, record: &PodRecord) -> Result<Attempt, WorldError> {
+async fn attempt<W: World>(agent: &Agent<W>, pod: &Recorded) -> Result<Attempt, WorldError> {
+    let record = &pod.record;
     let Some(path) = record.netns.as_deref() else {
         return Err(WorldError::lasting(
             "its network namespace has no path that the agent can see; delete and re-create the pod",
         ));
     };
+    let gone = |netns, why| Ok(Attempt::Gone { netns, why });
     let Some(netns) = agent.world.open(path)? else {
-        return Ok(Attempt::Gone {
-            netns: None,
-            why: "its network namespace is gone",
-        });
+        return gone(None, "its network namespace is gone");
     };
     if agent.world.identify(&netns)? != record.namespace_id {
-        return Ok(Attempt::Gone {
-            netns: None,
-            why: "its network namespace is another one now",
-        });
+        return gone(None, "its network namespace is another one now");
     }
-    let present = agent.world.addresses(Arc::clone(&netns)).await?;
-    let known = &record.addresses;
-    if !known.is_empty() && !known.iter().any(|address| present.contains(address)) {
-        return Ok(Attempt::Gone {
-            netns: Some(netns),
-            why: "none of its addresses is left",
-        });
+    let until = Instant::now() + STEP_BUDGET;
+    if let Some(why) = left_its_namespace(agent, pod, &netns, until).await? {
+        return gone(Some(netns), why);
     }
     let theirs = netns.try_clone().map_err(WorldError::passing)?;
     agent.world.open_listeners(record, theirs).await?;
-    let until = Instant::now() + STEP_BUDGET;
     let drift = agent.world.repair_rules(record, netns, until).await?;
-    agent
-        .pods
-        .advance(&record.attachment, Event::Restored)
-        .await
-        .map_err(WorldError::passing)?;
+    let restored = agent.pods.advance(&record.attachment, Event::Restored);
+    restored.await.map_err(WorldError::passing)?;
     Ok(Attempt::Served { drift })
+}
+
+/// Why the namespace, although it is the same, is not that of an enrolled pod any more.
+async fn left_its_namespace<W: World>(
+    agent: &Agent<W>,
+    pod: &Recorded,
+    netns: &Arc<OwnedFd>,
+    until: Instant,
+) -> Result<Option<&'static str>, WorldError> {
+    let record: &PodRecord = &pod.record;
+    let present = agent.world.addresses(Arc::clone(netns)).await?;
+    let known = &record.addresses;
+    if !known.is_empty() && !known.iter().any(|address| present.contains(address)) {
+        return Ok(Some("none of its addresses is left"));
+    }
+    if pod.admitted {
+        return Ok(None);
+    }
+    // The plugin takes its rules out when it does not hear of its success, so whole rules mean
+    // that it did hear.
+    let drift = agent
+        .world
+        .check_rules(record, Arc::clone(netns), until)
+        .await?;
+    Ok((!drift.is_empty()).then_some("it was never admitted"))
 }
 
 fn report(began: Instant, count: usize, failed: usize) {

@@ -25,7 +25,7 @@ pub(crate) async fn upkeep<W: World>(agent: Arc<Agent<W>>) {
 
 /// Pods whose traffic was held and need not be any more.
 pub(crate) async fn note_certificates<W: World>(agent: &Agent<W>) {
-    for Entry { record, stage } in agent.pods.view().iter() {
+    for Entry { record, stage, .. } in agent.pods.view().iter() {
         if *stage != Stage::Enrolled(Traffic::Held) || !agent.world.has_certificate(record) {
             continue;
         }
@@ -43,7 +43,7 @@ pub(crate) async fn note_certificates<W: World>(agent: &Agent<W>) {
 
 /// Pods whose namespace went away without the runtime telling us.
 pub(crate) async fn forget_the_gone<W: World>(agent: &Agent<W>) {
-    for Entry { record, stage } in agent.pods.view().iter() {
+    for Entry { record, stage, .. } in agent.pods.view().iter() {
         let enrolled = matches!(stage, Stage::Enrolled(_));
         if !enrolled || !is_gone(agent, record.netns.as_deref(), record.namespace_id) {
             continue;

@@ -16,7 +16,7 @@ mod table;
 pub use decide::{DATAPLANE_MODE_LABEL, Decision, Member, decide};
 pub use life::{Event, LeaveReason, Obligation, OutOfOrder, Stage, Traffic};
 pub use record::{
-    AttachmentKey, NamespaceId, PodKey, PodRecord, PodRef, SNAPSHOT_VERSION, Snapshot,
+    AttachmentKey, NamespaceId, PodKey, PodRecord, PodRef, Recorded, SNAPSHOT_VERSION, Snapshot,
     SnapshotError,
 };
 pub use roster::{ListedPod, PodsFile, Roster, RosterMistakes};

@@ -101,13 +101,25 @@ pub struct PodRecord {
     pub plan: serde_json::Value,
 }
 
+/// An attachment in the persisted state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub record: Arc<PodRecord>,
+    /// Whether the plugin was told that the pod may start. If not, its ADD may have failed since,
+    /// and only what the kernel shows tells whether the pod is in the mesh.
+    pub admitted: bool,
+}
+
 /// The persisted state: all attachments that a restart must bring back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The version of the shape.
     pub version: u32,
     /// The attachments.
-    pub pods: Vec<Arc<PodRecord>>,
+    pub pods: Vec<Recorded>,
 }
 
 /// A persisted state that cannot be used. It is set aside, never repaired by guessing.
@@ -130,7 +142,7 @@ pub enum SnapshotError {
 impl Snapshot {
     /// A snapshot of these attachments.
     #[must_use]
-    pub fn of(pods: Vec<Arc<PodRecord>>) -> Self {
+    pub fn of(pods: Vec<Recorded>) -> Self {
         Self {
             version: SNAPSHOT_VERSION,
             pods,
@@ -173,7 +185,7 @@ mod tests {
     use super::*;
 
     fn snapshot() -> Snapshot {
-        Snapshot::of(vec![Arc::new(PodRecord {
+        let record = Arc::new(PodRecord {
             attachment: AttachmentKey {
                 container_id: "c1".into(),
                 ifname: "eth0".into(),
@@ -191,7 +203,11 @@ mod tests {
             },
             addresses: vec!["10.0.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
             plan: json!({"version": 1}),
-        })])
+        });
+        Snapshot::of(vec![Recorded {
+            record,
+            admitted: true,
+        }])
     }
 
     #[test]
@@ -220,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_pod_without_uid_is_told_by_its_name() {
-        let mut pod = snapshot().pods[0].pod.clone();
+        let mut pod = snapshot().pods[0].record.pod.clone();
         assert_eq!(pod.key().as_str(), "u");
         pod.uid = None;
         assert_eq!(pod.key().as_str(), "shop/cart");

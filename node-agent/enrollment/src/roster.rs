@@ -90,39 +90,33 @@ impl TryFrom<PodsFile> for Roster {
         for (index, namespace) in file.namespaces.into_iter().enumerate() {
             let place = format!("namespaces[{index}]");
             check_name(&place, "name", &namespace.name, &mut mistakes);
-            if roster
-                .namespaces
-                .insert(namespace.name.clone(), namespace.labels)
-                .is_some()
-            {
-                mistakes.push(format!(
-                    "{place}: namespace {:?} is listed twice",
-                    namespace.name
-                ));
+            let ListedNamespace { name, labels } = namespace;
+            if roster.namespaces.insert(name.clone(), labels).is_some() {
+                mistakes.push(format!("{place}: namespace {name:?} is listed twice"));
             }
         }
         for (index, pod) in file.pods.into_iter().enumerate() {
-            let place = format!("pods[{index}]");
-            check_name(&place, "namespace", &pod.namespace, &mut mistakes);
-            check_name(&place, "name", &pod.name, &mut mistakes);
-            check_name(
-                &place,
-                "serviceAccount",
-                &pod.service_account,
-                &mut mistakes,
-            );
-            let key = (pod.namespace.clone(), pod.name.clone());
-            if roster.pods.insert(key, pod.clone()).is_some() {
-                mistakes.push(format!(
-                    "{place}: pod {}/{} is listed twice",
-                    pod.namespace, pod.name
-                ));
-            }
+            roster.list(&format!("pods[{index}]"), pod, &mut mistakes);
         }
         if mistakes.is_empty() {
             Ok(roster)
         } else {
             Err(RosterMistakes(mistakes))
+        }
+    }
+}
+
+impl Roster {
+    fn list(&mut self, place: &str, pod: ListedPod, mistakes: &mut Vec<String>) {
+        check_name(place, "namespace", &pod.namespace, mistakes);
+        check_name(place, "name", &pod.name, mistakes);
+        check_name(place, "serviceAccount", &pod.service_account, mistakes);
+        let key = (pod.namespace.clone(), pod.name.clone());
+        if let Some(twice) = self.pods.insert(key, pod) {
+            let ListedPod {
+                namespace, name, ..
+            } = twice;
+            mistakes.push(format!("{place}: pod {namespace}/{name} is listed twice"));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::life::{Event, Obligation, OutOfOrder, Stage};
-use crate::record::{AttachmentKey, PodKey, PodRecord, Snapshot};
+use crate::record::{AttachmentKey, PodKey, PodRecord, Recorded, Snapshot};
 
 /// One attachment in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub struct Entry {
     pub record: Arc<PodRecord>,
     /// Where it is.
     pub stage: Stage,
+    /// Whether the plugin was told that the pod may start.
+    pub admitted: bool,
+}
+
+impl Entry {
+    fn recorded(&self) -> Recorded {
+        Recorded {
+            record: Arc::clone(&self.record),
+            admitted: self.admitted,
+        }
+    }
 }
 
 /// What an attachment met when it entered the table.
@@ -44,8 +55,27 @@ pub struct Table {
 }
 
 impl Table {
-    /// Enters an attachment in its first stage ([`Stage::Opening`] or [`Stage::Restoring`]).
-    pub fn begin(&mut self, record: Arc<PodRecord>, stage: Stage) -> Begun {
+    /// Enters an attachment that the runtime adds.
+    pub fn begin(&mut self, record: Arc<PodRecord>) -> Begun {
+        self.enter(Entry {
+            record,
+            stage: Stage::Opening,
+            admitted: false,
+        })
+    }
+
+    /// Enters an attachment that was there before a restart.
+    pub fn begin_restoring(&mut self, recorded: Recorded) -> Begun {
+        let Recorded { record, admitted } = recorded;
+        self.enter(Entry {
+            record,
+            stage: Stage::Restoring,
+            admitted,
+        })
+    }
+
+    fn enter(&mut self, entry: Entry) -> Begun {
+        let record = Arc::clone(&entry.record);
         let key = record.attachment.clone();
         let replaced = self.remove(&key);
         let siblings = self.by_pod.entry(record.pod.key()).or_default();
@@ -59,7 +89,7 @@ impl Table {
             .cloned()
             .collect();
         siblings.push(key.clone());
-        self.entries.insert(key, Entry { record, stage });
+        self.entries.insert(key, entry);
         Begun { replaced, older }
     }
 
@@ -86,6 +116,7 @@ impl Table {
             });
         }
         entry.stage = next.clone();
+        entry.admitted |= matches!(next, Stage::Enrolled(_));
         if next == Stage::Gone {
             self.remove(key);
         }
@@ -126,7 +157,7 @@ impl Table {
             .entries
             .values()
             .filter(|entry| entry.stage.is_recorded());
-        Snapshot::of(recorded.map(|entry| Arc::clone(&entry.record)).collect())
+        Snapshot::of(recorded.map(Entry::recorded).collect())
     }
 
     fn shares_its_namespace(&self, key: &AttachmentKey) -> bool {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use cni_plugin_handoff::{AddRequest, CertificateState, Reply, Report};
 use node_agent_enrollment::{
-    AttachmentKey, Decision, Event, LeaveReason, Member, NamespaceId, PodRecord, PodRef, Stage,
-    Traffic, decide,
+    AttachmentKey, Decision, Event, LeaveReason, Member, NamespaceId, PodRecord, PodRef, Traffic,
+    decide,
 };
 use node_agent_redirect::RedirectPlan;
 use node_agent_settings::OnMissingCertificate;
@@ -68,7 +68,7 @@ impl Candidate {
             .iter()
             .map(|text| address(text))
             .collect::<Result<Vec<_>, _>>()?;
-        let plan = agent.world.plan(&addresses);
+        let plan = agent.world.plan();
         let record = Arc::new(PodRecord {
             attachment: AttachmentKey {
                 container_id: request.container_id.clone(),
@@ -124,10 +124,7 @@ impl Candidate {
 
     /// Enters the table, and takes out what this attempt replaces.
     async fn begin<W: World>(&self, agent: &Agent<W>) -> Result<(), AddError> {
-        let begun = agent
-            .pods
-            .begin(Arc::clone(&self.record), Stage::Opening)
-            .await?;
+        let begun = agent.pods.begin(Arc::clone(&self.record)).await?;
         agent.world.hold_certificate(&self.record);
         if let Some(replaced) = begun.replaced {
             let obligations = replaced.stage.obligations(LeaveReason::Replaced);
@@ -167,16 +164,7 @@ impl Candidate {
             .map_err(AddError::Listeners)?;
         agent.pods.advance(key, Event::ListenersOpen).await?;
 
-        link.say(&Reply::Install {
-            plan: self.plan.clone(),
-        })
-        .await?;
-        match link.report().await? {
-            Report::Installed { took_micros } => {
-                tracing::debug!(pod = %self.record.pod, took_micros, "rules installed");
-            }
-            Report::InstallFailed { message } => return Err(AddError::Install(message)),
-        }
+        self.install(link).await?;
         agent.pods.advance(key, Event::RulesInstalled).await?;
 
         let pod = self.record.pod.key();
@@ -199,6 +187,18 @@ impl Candidate {
             Traffic::Held => CertificateState::Held,
         };
         Ok(link.say(&Reply::Admitted { certificate }).await?)
+    }
+
+    async fn install(&self, link: &mut Link) -> Result<(), AddError> {
+        let plan = self.plan.clone();
+        link.say(&Reply::Install { plan }).await?;
+        match link.report().await? {
+            Report::Installed { took_micros } => {
+                tracing::debug!(pod = %self.record.pod, took_micros, "rules installed");
+                Ok(())
+            }
+            Report::InstallFailed { message } => Err(AddError::Install(message)),
+        }
     }
 
     async fn certificate<W: World>(

@@ -13,7 +13,7 @@ mod tests;
 use std::sync::Arc;
 
 use node_agent_enrollment::{
-    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, Stage, TableError,
+    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, Recorded, Stage, TableError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -77,18 +77,15 @@ impl Pods {
         .await
     }
 
-    /// Enters an attachment in its first stage.
-    pub(crate) async fn begin(
-        &self,
-        record: Arc<PodRecord>,
-        stage: Stage,
-    ) -> Result<Begun, PodsError> {
-        self.ask(|reply| Command::Begin {
-            record,
-            stage,
-            reply,
-        })
-        .await
+    /// Enters an attachment that the runtime adds.
+    pub(crate) async fn begin(&self, record: Arc<PodRecord>) -> Result<Begun, PodsError> {
+        self.ask(|reply| Command::Begin { record, reply }).await
+    }
+
+    /// Enters an attachment that was there before a restart.
+    pub(crate) async fn begin_restoring(&self, recorded: Recorded) -> Result<Begun, PodsError> {
+        self.ask(|reply| Command::BeginRestoring { recorded, reply })
+            .await
     }
 
     /// Moves an attachment on.

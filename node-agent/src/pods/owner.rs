@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use node_agent_enrollment::{
-    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, Stage, Table, TableError,
+    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, Recorded, Table, TableError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -24,7 +24,10 @@ pub(crate) enum Command {
     },
     Begin {
         record: Arc<PodRecord>,
-        stage: Stage,
+        reply: oneshot::Sender<Begun>,
+    },
+    BeginRestoring {
+        recorded: Recorded,
         reply: oneshot::Sender<Begun>,
     },
     Advance {
@@ -100,19 +103,14 @@ impl Owner {
                     self.turns.end(lane, commands);
                 }
             }
-            Command::Begin {
-                record,
-                stage,
-                reply,
-            } => {
-                let recorded = stage.is_recorded();
-                let begun = self.table.begin(record, stage);
-                self.changed = true;
-                self.recorded_changed |= recorded
-                    || begun
-                        .replaced
-                        .as_ref()
-                        .is_some_and(|e| e.stage.is_recorded());
+            Command::Begin { record, reply } => {
+                let begun = self.table.begin(record);
+                self.note(&begun);
+                let _asker_gone = reply.send(begun);
+            }
+            Command::BeginRestoring { recorded, reply } => {
+                let begun = self.table.begin_restoring(recorded);
+                self.note(&begun);
                 let _asker_gone = reply.send(begun);
             }
             Command::Advance {
@@ -129,6 +127,13 @@ impl Owner {
                 let _asker_gone = reply.send(self.table.missing_from(&valid));
             }
         }
+    }
+
+    /// What is restored is on record already; what is added is not until it gets there.
+    fn note(&mut self, begun: &Begun) {
+        self.changed = true;
+        let replaced = begun.replaced.as_ref();
+        self.recorded_changed |= replaced.is_some_and(|entry| entry.stage.is_recorded());
     }
 
     fn give_turn(
@@ -152,7 +157,10 @@ impl Owner {
     }
 
     fn advance(&mut self, key: &AttachmentKey, event: Event) -> Result<Advanced, TableError> {
-        let recorded = |table: &Table| table.get(key).is_some_and(|e| e.stage.is_recorded());
+        let recorded = |table: &Table| {
+            let entry = table.get(key)?;
+            entry.stage.is_recorded().then_some(entry.admitted)
+        };
         let before = recorded(&self.table);
         let stage = self.table.advance(key, event)?;
         self.changed = true;

@@ -56,11 +56,7 @@ fn attachment(container: &str) -> AttachmentKey {
 }
 
 async fn enrol(bench: &Bench, record: &Arc<PodRecord>) {
-    bench
-        .pods
-        .begin(Arc::clone(record), Stage::Opening)
-        .await
-        .unwrap();
+    bench.pods.begin(Arc::clone(record)).await.unwrap();
     let steps = [
         Event::ListenersOpen,
         Event::RulesInstalled,
@@ -83,10 +79,7 @@ async fn a_recorded_pod_is_on_disk_before_it_is_enrolled() {
     let bench = bench();
     let pod = record("c1", "u1");
     enrol(&bench, &pod).await;
-    assert_eq!(
-        bench.state.load().unwrap().snapshot.pods,
-        [Arc::clone(&pod)]
-    );
+    assert_eq!(bench.state.load().unwrap().snapshot.pods[0].record, pod);
     let stage = bench
         .pods
         .get(&pod.attachment)

@@ -84,8 +84,14 @@ impl Bench {
     }
 
     /// Restores, without the retries of what failed.
-    async fn restored(&self, records: Vec<PodRecord>) -> Vec<Arc<PodRecord>> {
-        let snapshot = Snapshot::of(records.into_iter().map(Arc::new).collect());
+    async fn restored(&self, records: Vec<PodRecord>) -> Vec<Recorded> {
+        self.restored_as(records, true).await
+    }
+
+    async fn restored_as(&self, records: Vec<PodRecord>, admitted: bool) -> Vec<Recorded> {
+        let pods = records.into_iter().map(Arc::new);
+        let recorded = pods.map(|record| Recorded { record, admitted });
+        let snapshot = Snapshot::of(recorded.collect());
         let waiting = enter(&self.agent, snapshot).await.unwrap();
         first_pass(&self.agent, waiting).await
     }
@@ -169,7 +175,11 @@ async fn a_pod_whose_path_is_not_visible_is_kept_and_complained_about() {
 async fn readiness_waits_for_the_first_attempt_only() {
     let bench = bench();
     bench.world.state().opening = Goes::Wrong;
-    let snapshot = Snapshot::of(vec![Arc::new(bench.record("a"))]);
+    let record = Arc::new(bench.record("a"));
+    let snapshot = Snapshot::of(vec![Recorded {
+        record,
+        admitted: true,
+    }]);
     let waiting = enter(&bench.agent, snapshot).await.unwrap();
     let pending = bench.agent.readiness.task("restore");
     assert!(!bench.agent.readiness.is_ready());
@@ -196,4 +206,20 @@ async fn a_namespace_that_goes_without_del_is_noticed() {
         tokio::task::yield_now().await;
     }
     assert!(bench.agent.pods.get(&key).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_pod_that_was_never_admitted_is_forgotten_unless_its_rules_are_whole() {
+    let bench = bench();
+    let (half, whole) = (bench.record("half"), bench.record("whole"));
+    bench.world.state().rules.insert(whole.namespace_id.inode);
+    assert!(
+        bench
+            .restored_as(vec![half, whole.clone()], false)
+            .await
+            .is_empty()
+    );
+    assert_eq!(bench.stages(), [Stage::Enrolled(Traffic::Held)]);
+    assert_eq!(bench.agent.pods.view()[0].record.pod.name, "whole");
+    assert_eq!(bench.world.state().listeners.len(), 1);
 }

@@ -3,13 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use node_agent_enrollment::{AttachmentKey, NamespaceId, PodRecord, PodRef, Snapshot};
+use node_agent_enrollment::{AttachmentKey, NamespaceId, PodRecord, PodRef, Recorded, Snapshot};
 
 use super::*;
 
 fn snapshot(names: &[&str]) -> Snapshot {
     let record = |name: &&str| {
-        Arc::new(PodRecord {
+        let record = Arc::new(PodRecord {
             attachment: AttachmentKey {
                 container_id: (*name).into(),
                 ifname: "eth0".into(),
@@ -27,7 +27,11 @@ fn snapshot(names: &[&str]) -> Snapshot {
             },
             addresses: vec!["10.0.0.1".parse().unwrap()],
             plan: serde_json::json!({}),
-        })
+        });
+        Recorded {
+            record,
+            admitted: true,
+        }
     };
     Snapshot::of(names.iter().map(record).collect())
 }

@@ -58,8 +58,8 @@ pub(crate) trait World: Send + Sync + 'static {
         netns: Arc<OwnedFd>,
     ) -> impl Future<Output = Result<Vec<IpAddr>, WorldError>> + Send;
 
-    /// The rules a pod with these addresses needs.
-    fn plan(&self, addresses: &[IpAddr]) -> RedirectPlan;
+    /// The rules every pod gets, whatever its addresses: it may get one of the other family later.
+    fn plan(&self) -> RedirectPlan;
 
     /// Takes interest in the certificate of a pod's identity; one release for each.
     fn hold_certificate(&self, record: &PodRecord);
@@ -99,6 +99,14 @@ pub(crate) trait World: Send + Sync + 'static {
         netns: Arc<OwnedFd>,
         until: Instant,
     ) -> impl Future<Output = Result<(), WorldError>> + Send;
+
+    /// How the rules differ from the plan; nothing means that they do not.
+    fn check_rules(
+        &self,
+        record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> impl Future<Output = Result<Vec<String>, WorldError>> + Send;
 
     /// Brings the rules back to the plan if they are not; says what had changed.
     fn repair_rules(

@@ -88,12 +88,11 @@ impl World for RealWorld {
         .await
     }
 
-    fn plan(&self, addresses: &[IpAddr]) -> RedirectPlan {
-        let mut plan = RedirectPlan::new(self.place.backend);
-        // A pod may get addresses of the other family later, so only the setting takes one away.
-        let _ = addresses;
-        plan.ipv6 = self.place.ipv6;
-        plan
+    fn plan(&self) -> RedirectPlan {
+        RedirectPlan {
+            ipv6: self.place.ipv6,
+            ..RedirectPlan::new(self.place.backend)
+        }
     }
 
     fn hold_certificate(&self, record: &PodRecord) {
@@ -159,6 +158,21 @@ impl World for RealWorld {
         let plan = plan_of(record)?;
         inside(netns, move |netns| {
             node_agent_namespace::undo(netns, &plan, until).map_err(WorldError::passing)
+        })
+        .await
+    }
+
+    async fn check_rules(
+        &self,
+        record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> Result<Vec<String>, WorldError> {
+        let plan = plan_of(record)?;
+        inside(netns, move |netns| {
+            let drift =
+                node_agent_namespace::check(netns, &plan, until).map_err(WorldError::passing)?;
+            Ok(drift.iter().map(ToString::to_string).collect())
         })
         .await
     }

@@ -104,7 +104,7 @@ impl World for Scripted {
         Ok(self.state().addresses.clone())
     }
 
-    fn plan(&self, _addresses: &[IpAddr]) -> RedirectPlan {
+    fn plan(&self) -> RedirectPlan {
         RedirectPlan::new(Backend::Nft)
     }
 
@@ -177,6 +177,21 @@ impl World for Scripted {
         self.state().rules.remove(&inode);
         self.note("remove rules".to_owned());
         Ok(())
+    }
+
+    async fn check_rules(
+        &self,
+        _record: &PodRecord,
+        netns: Arc<OwnedFd>,
+        _until: Instant,
+    ) -> Result<Vec<String>, WorldError> {
+        let inode = self.identify(&netns)?.inode;
+        let there = self.state().rules.contains(&inode);
+        Ok(if there {
+            Vec::new()
+        } else {
+            vec!["all rules are missing".to_owned()]
+        })
     }
 
     async fn repair_rules(

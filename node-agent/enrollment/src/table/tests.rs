@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::life::{LeaveReason, Traffic};
-use crate::record::{NamespaceId, PodRef};
+use crate::record::{NamespaceId, PodRef, Recorded};
 
 fn record(container: &str, ifname: &str, uid: &str, inode: u64) -> Arc<PodRecord> {
     Arc::new(PodRecord {
@@ -24,7 +24,7 @@ fn record(container: &str, ifname: &str, uid: &str, inode: u64) -> Arc<PodRecord
 }
 
 fn enrol(table: &mut Table, record: &Arc<PodRecord>) -> Begun {
-    let begun = table.begin(Arc::clone(record), Stage::Opening);
+    let begun = table.begin(Arc::clone(record));
     for event in [
         Event::ListenersOpen,
         Event::RulesInstalled,
@@ -53,7 +53,11 @@ fn a_pod_comes_and_goes_without_trace() {
         table.attachments_of(&pod.pod.key()),
         std::slice::from_ref(&pod.attachment)
     );
-    assert_eq!(table.snapshot().pods, std::slice::from_ref(&pod));
+    let recorded = Recorded {
+        record: Arc::clone(&pod),
+        admitted: true,
+    };
+    assert_eq!(table.snapshot().pods, [recorded]);
     assert_eq!(leave(&mut table, &pod).len(), 4);
     table.advance(&pod.attachment, Event::Undone).unwrap();
     assert!(table.get(&pod.attachment).is_none());
@@ -81,7 +85,7 @@ fn a_new_sandbox_of_the_pod_names_the_old_one() {
 fn a_retry_of_the_same_attachment_replaces_it() {
     let (mut table, pod) = (Table::default(), record("c1", "eth0", "u1", 1));
     enrol(&mut table, &pod);
-    let begun = table.begin(Arc::clone(&pod), Stage::Opening);
+    let begun = table.begin(Arc::clone(&pod));
     let replaced = begun.replaced.unwrap();
     assert_eq!(replaced.stage, Stage::Enrolled(Traffic::Ready));
     assert_eq!(table.attachments_of(&pod.pod.key()).len(), 1);
@@ -122,11 +126,37 @@ fn what_the_runtime_does_not_list_is_missing() {
 #[test]
 fn a_wrong_event_changes_nothing() {
     let (mut table, pod) = (Table::default(), record("c1", "eth0", "u1", 1));
-    table.begin(Arc::clone(&pod), Stage::Opening);
+    table.begin(Arc::clone(&pod));
     let refused = table.advance(&pod.attachment, Event::Recorded);
     assert!(matches!(refused, Err(TableError::OutOfOrder(..))));
     assert_eq!(table.get(&pod.attachment).unwrap().stage, Stage::Opening);
     let nobody = record("c9", "eth0", "u9", 9);
     let absent = table.advance(&nobody.attachment, Event::Undone);
     assert_eq!(absent, Err(TableError::NotThere(nobody.attachment.clone())));
+}
+
+#[test]
+fn a_pod_is_admitted_only_once_its_plugin_was_told() {
+    let (mut table, pod) = (Table::default(), record("c1", "eth0", "u1", 1));
+    table.begin(Arc::clone(&pod));
+    for event in [
+        Event::ListenersOpen,
+        Event::RulesInstalled,
+        Event::ProbePassed,
+        Event::CertificateLate,
+    ] {
+        table.advance(&pod.attachment, event).unwrap();
+    }
+    assert!(!table.snapshot().pods[0].admitted);
+    table.advance(&pod.attachment, Event::Recorded).unwrap();
+    assert!(table.snapshot().pods[0].admitted);
+    let mut next = Table::default();
+    next.begin_restoring(Recorded {
+        record: Arc::clone(&pod),
+        admitted: false,
+    });
+    assert!(
+        !next.snapshot().pods[0].admitted,
+        "a restart does not admit anybody"
+    );
 }
