@@ -114,7 +114,7 @@ fn apply_here(plan: &RedirectPlan, deadline: Instant) -> Result<ApplyReport, App
     };
     let ipv6 = ipv6.map_err(ApplyError::Look)?;
     let residue = Residue::look().map_err(ApplyError::Look)?;
-    let shown = undo::show(&residue, deadline).map_err(ApplyError::Rules)?;
+    let shown = undo::show(plan, &residue, deadline).map_err(ApplyError::Rules)?;
     let was_redirected = shown
         .iter()
         .any(|dump| RedirectPlan::shows_ours(&dump.text));

@@ -5,7 +5,8 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols};
@@ -13,6 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// The kernel answers at once, or after whoever holds its lock; longer than this is a fault.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A list that changed while it was read is read again, this often at most.
+const ATTEMPTS: usize = 5;
 const HEADER: usize = 16;
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
@@ -103,10 +106,22 @@ impl Netlink {
         bytes
     }
 
-    /// Sends a request and collects the answer up to its end.
+    /// Sends a request and collects the answer. An answer that the kernel marks as torn, because
+    /// what it lists changed meanwhile, may lack entries and is asked for again.
     fn exchange(&mut self, request: &[u8]) -> io::Result<Vec<Answer>> {
-        self.socket.send(request, 0)?;
-        let mut answers = Vec::new();
+        for _ in 0..ATTEMPTS {
+            self.socket.send(request, 0)?;
+            let (answers, torn) = self.collect()?;
+            if !torn {
+                return Ok(answers);
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::Interrupted))
+    }
+
+    /// Reads an answer up to its end; says whether it is torn.
+    fn collect(&mut self) -> io::Result<(Vec<Answer>, bool)> {
+        let (mut answers, mut torn) = (Vec::new(), false);
         loop {
             self.wait()?;
             let (datagram, _) = self.socket.recv_from_full()?;
@@ -116,9 +131,11 @@ impl Netlink {
                 if sequence != self.sequence {
                     continue;
                 }
+                torn |= flags(message) & NLM_F_DUMP_INTR != 0;
                 match kind {
-                    DONE => return Ok(answers),
-                    ERROR => return verdict(message).map(|()| answers),
+                    // The end of a list carries a verdict too, where there is room for one.
+                    DONE if message.len() < HEADER + 4 => return Ok((answers, torn)),
+                    DONE | ERROR => return verdict(message).map(|()| (answers, torn)),
                     kind => answers.push(Answer {
                         kind,
                         message: message.to_vec(),
@@ -154,6 +171,11 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<(u16, u32, &'a [u8])> {
     Some((kind, number(message, 8)?, message))
 }
 
+fn flags(message: &[u8]) -> u16 {
+    let bytes = message.get(6..8).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u16::from_ne_bytes)
+}
+
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
@@ -161,7 +183,8 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 /// An error message with code 0 is the acknowledgement.
 fn verdict(message: &[u8]) -> io::Result<()> {
     match number(message, HEADER).map(u32::cast_signed) {
-        Some(0) => Ok(()),
+        // A list may end with the number of its entries.
+        Some(0..) => Ok(()),
         Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
         None => Err(io::Error::from(io::ErrorKind::InvalidData)),
     }

@@ -267,7 +267,22 @@ fn is_rule(message: &Message, rule: &RoutingRule) -> bool {
     let Message::NewRule(message) = message else {
         return false;
     };
+    // A rule with a selector more is for fewer packets.
+    let narrower = |attribute: &RuleAttribute| {
+        matches!(
+            attribute,
+            RuleAttribute::Source(_)
+                | RuleAttribute::Destination(_)
+                | RuleAttribute::Iifname(_)
+                | RuleAttribute::Oifname(_)
+                | RuleAttribute::UidRange(_)
+                | RuleAttribute::IpProtocol(_)
+                | RuleAttribute::SourcePortRange(_)
+                | RuleAttribute::DestinationPortRange(_)
+        )
+    };
     message.header.action == RuleAction::ToTable
+        && !message.attributes.iter().any(narrower)
         && rule_message(rule)
             .attributes
             .iter()

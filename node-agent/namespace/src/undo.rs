@@ -76,7 +76,7 @@ fn undo_rules(plan: &RedirectPlan, deadline: Instant) -> Result<(), UndoError> {
     let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
         let residue = Residue::look().map_err(UndoError::Look)?;
-        let dumps = show(&residue, deadline).map_err(UndoError::Rules)?;
+        let dumps = show(plan, &residue, deadline).map_err(UndoError::Rules)?;
         let mut running = Vec::new();
         for dump in &dumps {
             if let Some(text) = plan.render_undo(dump.family, &dump.text) {
@@ -102,7 +102,7 @@ fn check_here(plan: &RedirectPlan, deadline: Instant) -> Result<Vec<Drift>, Chec
     };
     let ipv6 = ipv6.map_err(CheckError::Look)?;
     let residue = Residue::look().map_err(CheckError::Look)?;
-    let dumps = show(&residue, deadline).map_err(CheckError::Rules)?;
+    let dumps = show(plan, &residue, deadline).map_err(CheckError::Rules)?;
     let mut drift = Vec::new();
     for family in [Family::V4, Family::V6] {
         if family == Family::V6 && plan.ipv6 && ipv6 == Ipv6::None {
@@ -137,14 +137,23 @@ pub(crate) struct Dump {
     pub(crate) text: String,
 }
 
-/// Shows the rules wherever there is a table; all at once.
-pub(crate) fn show(residue: &Residue, deadline: Instant) -> Result<Vec<Dump>, ToolError> {
+/// Shows the rules wherever there is a table; all at once. A backend other than the plan's whose
+/// tools are not on this node is passed over: nothing here could have put rules of ours there.
+pub(crate) fn show(
+    plan: &RedirectPlan,
+    residue: &Residue,
+    deadline: Instant,
+) -> Result<Vec<Dump>, ToolError> {
     let mut asked = Vec::new();
     let mut running = Vec::new();
     for (backend, family) in residue.iter() {
+        let program = match tools::find(backend, family, Purpose::Save) {
+            Err(ToolError::Missing { .. }) if backend != plan.backend => continue,
+            found => found?,
+        };
         running.push(Running::start(Job {
             tool: tools::name(backend, family, Purpose::Save),
-            program: tools::find(backend, family, Purpose::Save)?,
+            program,
             arguments: Vec::new(),
             input: String::new(),
         })?);
