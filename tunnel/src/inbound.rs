@@ -41,7 +41,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
     })
     .await;
     if let Err(error) = served {
-        tracing::debug!(pod = %pod.facts.uid, peer = %peer.address, identity = %peer.identity, %error, "tunnel from peer ended");
+        tracing::warn!(pod = %pod.facts.uid, peer = %peer.address, identity = %peer.identity, %error, "tunnel from peer ended");
     }
 }
 
