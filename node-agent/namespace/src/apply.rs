@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use node_agent_redirect::{Backend, Family, PlanError, RedirectPlan};
 
+use crate::addresses::{Ipv6, ipv6_here};
 use crate::enter::{EnterError, enter};
 use crate::netns::Netns;
 use crate::process::{Job, Running, ToolError, wait};
 use crate::residue::Residue;
-use crate::routes::{self, Ipv6};
+use crate::routes;
 use crate::tools::{self, Purpose};
 use crate::undo::{self, UndoError};
 
@@ -108,7 +109,7 @@ pub fn apply(
 fn apply_here(plan: &RedirectPlan, deadline: Instant) -> Result<ApplyReport, ApplyError> {
     let started = Instant::now();
     let ipv6 = if plan.ipv6 {
-        routes::ipv6_here()
+        ipv6_here()
     } else {
         Ok(Ipv6::None)
     };

@@ -12,6 +12,7 @@
 //! The `iptables` crate is not used: it starts a process per rule, so a set of rules is neither
 //! atomic nor fast; here each family is one `iptables-restore`.
 
+mod addresses;
 mod apply;
 mod descriptors;
 mod detect;
@@ -24,6 +25,7 @@ mod routes;
 mod tools;
 mod undo;
 
+pub use addresses::{AddressesError, addresses};
 pub use apply::{ApplyError, ApplyReport, FamilyReport, Outcome, apply};
 pub use descriptors::{
     MAX_DESCRIPTORS, PeerCredentials, keep_open_in_children, peer_credentials, recv_with_fds,
@@ -33,5 +35,4 @@ pub use detect::{DetectError, detect_backend};
 pub use enter::{EnterError, enter};
 pub use netns::{Netns, NetnsError, NetnsId};
 pub use process::ToolError;
-pub use routes::{AddressesError, addresses};
 pub use undo::{CheckError, UndoError, check, undo};

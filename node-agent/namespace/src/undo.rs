@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use node_agent_redirect::{Backend, Drift, Family, RedirectPlan};
 
+use crate::addresses::{Ipv6, ipv6_here};
 use crate::apply::{routed_families, start_restore};
 use crate::enter::{EnterError, enter};
 use crate::netns::Netns;
 use crate::process::{Job, Running, ToolError, wait};
 use crate::residue::Residue;
-use crate::routes::{self, Ipv6};
+use crate::routes;
 use crate::tools::{self, Purpose};
 
 /// Rules may change between looking and removing; then the removal is refused and we look again.
@@ -96,7 +97,7 @@ fn undo_rules(plan: &RedirectPlan, deadline: Instant) -> Result<(), UndoError> {
 
 fn check_here(plan: &RedirectPlan, deadline: Instant) -> Result<Vec<Drift>, CheckError> {
     let ipv6 = if plan.ipv6 {
-        routes::ipv6_here()
+        ipv6_here()
     } else {
         Ok(Ipv6::None)
     };
