@@ -57,6 +57,12 @@ impl Key {
         self.pair.subject_public_key_info()
     }
 
+    /// The encoded key, to look for it where it must not be.
+    #[cfg(test)]
+    pub(crate) fn encoded_for_test(&self) -> Vec<u8> {
+        self.pair.serialized_der().to_vec()
+    }
+
     /// Turns it into what signs handshakes.
     pub(crate) fn into_signing_key(self) -> Result<Arc<dyn SigningKey>, KeyError> {
         let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.pair.serialized_der()));

@@ -12,6 +12,7 @@ mod book;
 mod certificate;
 mod clock;
 mod development;
+mod explain;
 mod files;
 mod issue;
 mod key;
@@ -26,6 +27,8 @@ mod verify;
 mod handle;
 #[cfg(any(test, feature = "test-util"))]
 mod test_authority;
+#[cfg(test)]
+mod tests;
 
 pub use answer::AnswerError;
 pub use authority::{
@@ -34,6 +37,7 @@ pub use authority::{
 pub use certificate::{Certificate, CertificateState, CertificateSummary};
 pub use clock::{SystemWallClock, WallClock};
 pub use development::{DevelopmentCa, DevelopmentCaError};
+pub use explain::{explain, explain_tls};
 pub use files::FileError;
 pub use handle::Credentials;
 pub use issue::IssueError;

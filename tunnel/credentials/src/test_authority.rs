@@ -10,16 +10,25 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::KeyPair;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::crypto::SupportedKxGroup;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
+use tunnel_model::Identity;
+
+use crate::answer::{self, Asked};
 use crate::authority::{CertificateAuthority, SignedChain, Signing, SigningRequest};
-use crate::certificate::pem_text;
+use crate::certificate::{Certificate, pem_text};
 use crate::clock::{SystemWallClock, WallClock};
 use crate::issue::{LeafFacts, Signer, read_request};
+use crate::key::Key;
+use crate::tls;
+
+mod credulous;
+
+pub use credulous::TestCertificate;
+#[cfg(test)]
+pub(crate) use credulous::believe_anything;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -183,6 +192,35 @@ impl TestAuthority {
         }
     }
 
+    /// A workload's certificate as the owner task would make it, without the task.
+    #[must_use]
+    pub fn certificate(&self, identity: &Identity) -> Certificate {
+        self.certificate_preferring(identity, tls::KEY_EXCHANGE)
+    }
+
+    /// The same with other key exchanges, the preferred first.
+    #[must_use]
+    pub fn certificate_preferring(
+        &self,
+        identity: &Identity,
+        key_exchange: &[&'static dyn SupportedKxGroup],
+    ) -> Certificate {
+        let key = Key::generate().unwrap();
+        let now = self.clock.now();
+        let spec = LeafSpec::named_at(identity.as_str(), now);
+        let answer = self.answer(&key.signing_request(identity).unwrap(), &spec);
+        let public_key_info = &key.public_key_info();
+        let asked = Asked {
+            identity,
+            public_key_info,
+            now,
+            skew: Duration::ZERO,
+        };
+        let accepted = answer::check(answer, &asked).unwrap();
+        let provider = tls::provider(key_exchange);
+        tls::certificate_with(&provider, accepted, key, &self.clock).unwrap()
+    }
+
     fn chain(&self, leaf: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {
         let mut chain = vec![leaf];
         chain.extend(self.between.iter().cloned());
@@ -196,92 +234,5 @@ impl CertificateAuthority for TestAuthority {
         let mut spec = LeafSpec::named_at(request.identity.as_str(), now);
         spec.not_after = now + request.ttl;
         Box::pin(std::future::ready(Ok(self.answer(&request.csr_pem, &spec))))
-    }
-}
-
-/// A certificate with its key, for a test to misuse.
-pub struct TestCertificate {
-    /// Leaf and intermediates.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key.
-    pub key: PrivateKeyDer<'static>,
-    /// The key, PEM.
-    pub key_pem: String,
-}
-
-impl TestCertificate {
-    /// Leaf and intermediates, PEM.
-    #[must_use]
-    pub fn chain_pem(&self) -> String {
-        pem_text(&self.chain)
-    }
-
-    /// A client with this certificate that believes any server.
-    #[must_use]
-    pub fn client(&self) -> ClientConfig {
-        credulous(Some(self))
-    }
-
-    /// A client without any certificate that believes any server.
-    #[must_use]
-    pub fn anonymous_client() -> ClientConfig {
-        credulous(None)
-    }
-}
-
-fn credulous(own: Option<&TestCertificate>) -> ClientConfig {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Credulous(provider)));
-    let mut client = match own {
-        Some(own) => builder
-            .with_client_auth_cert(own.chain.clone(), own.key.clone_key())
-            .unwrap(),
-        None => builder.with_no_client_auth(),
-    };
-    client.alpn_protocols = vec![b"h2".to_vec()];
-    client.enable_sni = false;
-    client
-}
-
-/// Believes everything.
-#[derive(Debug)]
-struct Credulous(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Credulous {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
