@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use ipnetwork::IpNetwork;
+
 use crate::{
     Action, Clause, Interner, Match, Policy, PolicyRules, Rule, Scope, ServiceAccountMatch,
     StringMatch,
@@ -104,7 +106,12 @@ fn rules(
         for (c, matches) in clauses.iter().enumerate() {
             let matches = matches.iter().enumerate().map(|(m, document)| {
                 let place = format!("rules[{r}][{c}][{m}]");
-                read_match(document, &place, interner, mistakes)
+                MatchReader {
+                    place,
+                    interner,
+                    mistakes,
+                }
+                .read(document)
             });
             rule.clauses.push(Clause {
                 matches: matches.collect(),
@@ -115,53 +122,57 @@ fn rules(
     rules
 }
 
-fn read_match(
-    document: &MatchDocument,
-    place: &str,
-    interner: &mut Interner,
-    mistakes: &mut Mistakes<'_>,
-) -> Match {
-    let mut texts = |field: &str, values: &[StringMatchDocument]| {
-        mistakes.each(&format!("{place}.{field}"), values, |value| {
-            string_match(value, interner)
-        })
-    };
-    let namespaces = texts("namespaces", &document.namespaces);
-    let not_namespaces = texts("notNamespaces", &document.not_namespaces);
-    let principals = texts("principals", &document.principals);
-    let not_principals = texts("notPrincipals", &document.not_principals);
-    let mut blocks = |field: &str, values: &[String]| {
-        mistakes.each(&format!("{place}.{field}"), values, |value| {
-            parse::block(value)
-        })
-    };
-    let source_ips = blocks("sourceIps", &document.source_ips);
-    let not_source_ips = blocks("notSourceIps", &document.not_source_ips);
-    let destination_ips = blocks("destinationIps", &document.destination_ips);
-    let not_destination_ips = blocks("notDestinationIps", &document.not_destination_ips);
-    let mut ports = |field: &str, values: &[u32]| {
-        mistakes.each(&format!("{place}.{field}"), values, |value| port(*value))
-    };
-    let destination_ports = ports("destinationPorts", &document.destination_ports);
-    let not_destination_ports = ports("notDestinationPorts", &document.not_destination_ports);
-    let mut accounts = |field: &str, values: &[ServiceAccountDocument]| {
-        mistakes.each(&format!("{place}.{field}"), values, |value| {
-            account(value, interner)
-        })
-    };
-    Match {
-        namespaces,
-        not_namespaces,
-        principals,
-        not_principals,
-        source_ips,
-        not_source_ips,
-        destination_ips,
-        not_destination_ips,
-        destination_ports,
-        not_destination_ports,
-        service_accounts: accounts("serviceAccounts", &document.service_accounts),
-        not_service_accounts: accounts("notServiceAccounts", &document.not_service_accounts),
+/// Reads one match, whose place is `rules[rule][clause][match]`.
+struct MatchReader<'a, 'b> {
+    place: String,
+    interner: &'a mut Interner,
+    mistakes: &'a mut Mistakes<'b>,
+}
+
+impl MatchReader<'_, '_> {
+    fn read(mut self, document: &MatchDocument) -> Match {
+        let d = document;
+        Match {
+            namespaces: self.texts("namespaces", &d.namespaces),
+            not_namespaces: self.texts("notNamespaces", &d.not_namespaces),
+            principals: self.texts("principals", &d.principals),
+            not_principals: self.texts("notPrincipals", &d.not_principals),
+            source_ips: self.blocks("sourceIps", &d.source_ips),
+            not_source_ips: self.blocks("notSourceIps", &d.not_source_ips),
+            destination_ips: self.blocks("destinationIps", &d.destination_ips),
+            not_destination_ips: self.blocks("notDestinationIps", &d.not_destination_ips),
+            destination_ports: self.ports("destinationPorts", &d.destination_ports),
+            not_destination_ports: self.ports("notDestinationPorts", &d.not_destination_ports),
+            service_accounts: self.accounts("serviceAccounts", &d.service_accounts),
+            not_service_accounts: self.accounts("notServiceAccounts", &d.not_service_accounts),
+        }
+    }
+
+    fn texts(&mut self, field: &str, values: &[StringMatchDocument]) -> Vec<StringMatch> {
+        let field = format!("{}.{field}", self.place);
+        self.mistakes
+            .each(&field, values, |value| string_match(value, self.interner))
+    }
+
+    fn blocks(&mut self, field: &str, values: &[String]) -> Vec<IpNetwork> {
+        let field = format!("{}.{field}", self.place);
+        self.mistakes
+            .each(&field, values, |value| parse::block(value))
+    }
+
+    fn ports(&mut self, field: &str, values: &[u32]) -> Vec<u16> {
+        let field = format!("{}.{field}", self.place);
+        self.mistakes.each(&field, values, |value| port(*value))
+    }
+
+    fn accounts(
+        &mut self,
+        field: &str,
+        values: &[ServiceAccountDocument],
+    ) -> Vec<ServiceAccountMatch> {
+        let field = format!("{}.{field}", self.place);
+        self.mistakes
+            .each(&field, values, |value| account(value, self.interner))
     }
 }
 
