@@ -137,7 +137,11 @@ fn rank(service: &Service, client: &Workload, workload: &Workload) -> Option<usi
 
 /// The length of the matching prefix of the scopes. A network at their head counts more than all
 /// others together, and does not hide the order among endpoints of other networks.
-fn failover_rank(scopes: &[RoutingScope], client: &Workload, workload: &Workload) -> usize {
+pub(crate) fn failover_rank(
+    scopes: &[RoutingScope],
+    client: &Workload,
+    workload: &Workload,
+) -> usize {
     let (network_first, rest) = match scopes {
         [RoutingScope::Network, rest @ ..] => (true, rest),
         all => (false, all),

@@ -6,7 +6,7 @@ use tunnel_model::{
 };
 
 use super::{Mesh, hbone, ip, service, serving};
-use crate::balance::{Asked, NoEndpoint, PortRule, address, choose};
+use crate::balance::{Asked, NoEndpoint, PortRule, address, choose, failover_rank};
 
 fn endpoint(name: &str, address: &str) -> Workload {
     serving(hbone(name, &[address]), &[("web", &[(80, 8080)])])
@@ -289,6 +289,30 @@ fn failover_ranks() {
         &[(zone, 8080, 12)],
     );
     check(&[Region], &[none], &[(none, 8080, 12)]);
+}
+
+/// Endpoints of other networks are not chosen yet, but their order is already settled.
+#[test]
+fn a_network_in_front_outweighs_all_the_rest() {
+    use RoutingScope::{Network, Region, Zone};
+    let client = placed(hbone("client", &["10.9.0.1"]), "r.z.s.n.c");
+    let rank = |scopes: &[RoutingScope], network: &str, place| {
+        let network = network.into();
+        let endpoint = Workload {
+            network,
+            ..placed(endpoint("e", "10.0.0.1"), place)
+        };
+        failover_rank(scopes, &client, &endpoint)
+    };
+    let front: &[_] = &[Network, Region, Zone];
+    let near_but_away = rank(front, "far", "r.z.s.n.c");
+    assert!(rank(front, "", "-.-.s.n.c") > near_but_away);
+    assert!(near_but_away > rank(front, "far", "r.-.s.n.c"));
+    assert!(rank(front, "far", "r.-.s.n.c") > rank(front, "far", "-.-.s.n.c"));
+    // Anywhere else it is a scope like others.
+    let behind: &[_] = &[Region, Network, Zone];
+    assert_eq!(rank(behind, "far", "r.z.s.n.c"), 1);
+    assert_eq!(rank(behind, "", "r.z.s.n.c"), 3);
 }
 
 #[test]
