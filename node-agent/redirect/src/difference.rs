@@ -1,13 +1,12 @@
 //! One difference, and how it is told.
 
-use std::fmt;
-
 use crate::plan::{Backend, Family};
 
 /// One difference between a pod's namespace and its plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Drift {
     /// A chain of ours is gone.
+    #[error("{family} {table}: chain {chain} is missing")]
     MissingChain {
         /// Family.
         family: Family,
@@ -17,6 +16,7 @@ pub enum Drift {
         chain: String,
     },
     /// A chain of ours is in a table where the plan has none.
+    #[error("{family} {table}: chain {chain} should not exist")]
     UnexpectedChain {
         /// Family.
         family: Family,
@@ -26,6 +26,7 @@ pub enum Drift {
         chain: String,
     },
     /// No packet reaches one of our chains.
+    #[error("{family} {table}: {from} does not lead to {chain}")]
     MissingJump {
         /// Family.
         family: Family,
@@ -38,6 +39,7 @@ pub enum Drift {
     },
     /// A jump into one of our chains that the plan does not have: a second one, a conditional one,
     /// or one from another chain.
+    #[error("{family} {table}: {from} has an unexpected jump `{found}`")]
     UnexpectedJump {
         /// Family.
         family: Family,
@@ -49,6 +51,7 @@ pub enum Drift {
         found: String,
     },
     /// A rule of ours is gone.
+    #[error("{family} {table} {chain}: rule {position} `{rule}` is missing")]
     MissingRule {
         /// Family.
         family: Family,
@@ -62,6 +65,7 @@ pub enum Drift {
         rule: String,
     },
     /// At this position there is another rule than ours.
+    #[error("{family} {table} {chain}: rule {position} is `{found}` instead of `{expected}`")]
     AlteredRule {
         /// Family.
         family: Family,
@@ -77,6 +81,7 @@ pub enum Drift {
         found: String,
     },
     /// A rule in our chain that the plan does not have.
+    #[error("{family} {table} {chain}: rule {position} `{rule}` is not ours")]
     ExtraRule {
         /// Family.
         family: Family,
@@ -90,6 +95,7 @@ pub enum Drift {
         rule: String,
     },
     /// All rules are there, in another order.
+    #[error("{family} {table} {chain}: rules are in another order")]
     Reordered {
         /// Family.
         family: Family,
@@ -99,6 +105,7 @@ pub enum Drift {
         chain: String,
     },
     /// Rules of ours are in the other machinery as well.
+    #[error("{family}: our chains also exist in the {backend} backend")]
     OtherBackend {
         /// Family.
         family: Family,
@@ -106,6 +113,7 @@ pub enum Drift {
         backend: Backend,
     },
     /// The local route is gone.
+    #[error("{family}: the local route of table {table} is missing")]
     MissingRoute {
         /// Family.
         family: Family,
@@ -113,107 +121,11 @@ pub enum Drift {
         table: u32,
     },
     /// The routing rule is gone.
+    #[error("{family}: the routing rule of priority {priority} is missing")]
     MissingRoutingRule {
         /// Family.
         family: Family,
         /// Its priority.
         priority: u32,
     },
-}
-
-impl fmt::Display for Drift {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Drift::MissingChain {
-                family,
-                table,
-                chain,
-            } => {
-                write!(f, "{family} {table}: chain {chain} is missing")
-            }
-            Drift::UnexpectedChain {
-                family,
-                table,
-                chain,
-            } => {
-                write!(f, "{family} {table}: chain {chain} should not exist")
-            }
-            Drift::MissingJump {
-                family,
-                table,
-                from,
-                chain,
-            } => {
-                write!(f, "{family} {table}: {from} does not lead to {chain}")
-            }
-            Drift::UnexpectedJump {
-                family,
-                table,
-                from,
-                found,
-            } => {
-                write!(
-                    f,
-                    "{family} {table}: {from} has an unexpected jump `{found}`"
-                )
-            }
-            Drift::MissingRule {
-                family,
-                table,
-                chain,
-                position,
-                rule,
-            } => {
-                write!(
-                    f,
-                    "{family} {table} {chain}: rule {position} `{rule}` is missing"
-                )
-            }
-            Drift::AlteredRule {
-                family,
-                table,
-                chain,
-                position,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{family} {table} {chain}: rule {position} is `{found}` instead of `{expected}`"
-            ),
-            Drift::ExtraRule {
-                family,
-                table,
-                chain,
-                position,
-                rule,
-            } => {
-                write!(
-                    f,
-                    "{family} {table} {chain}: rule {position} `{rule}` is not ours"
-                )
-            }
-            Drift::Reordered {
-                family,
-                table,
-                chain,
-            } => {
-                write!(f, "{family} {table} {chain}: rules are in another order")
-            }
-            Drift::OtherBackend { family, backend } => {
-                write!(
-                    f,
-                    "{family}: our chains also exist in the {backend} backend"
-                )
-            }
-            Drift::MissingRoute { family, table } => {
-                write!(f, "{family}: the local route of table {table} is missing")
-            }
-            Drift::MissingRoutingRule { family, priority } => {
-                write!(
-                    f,
-                    "{family}: the routing rule of priority {priority} is missing"
-                )
-            }
-        }
-    }
 }

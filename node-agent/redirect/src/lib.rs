@@ -16,6 +16,8 @@
 //! front (`tcp`, not SYN: leave alone). The plan carries a version so that such a rule can be added
 //! without an older plugin installing half of it.
 
+#![forbid(unsafe_code)]
+
 mod canonical;
 mod difference;
 mod drift;

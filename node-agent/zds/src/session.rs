@@ -114,9 +114,8 @@ async fn obey(
 ) -> Result<String, ZdsError> {
     match payload {
         Payload::Add(add) => {
-            let netns = match (fds.pop(), fds.is_empty()) {
-                (Some(netns), true) => netns,
-                _ => return Err(ZdsError::Protocol("add needs exactly one descriptor")),
+            let (Some(netns), true) = (fds.pop(), fds.is_empty()) else {
+                return Err(ZdsError::Protocol("add needs exactly one descriptor"));
             };
             let pod = pod(add, netns)?;
             let uid = pod.uid.clone();

@@ -66,7 +66,7 @@ fn ask(agent: &OwnedFd, payload: Payload, fd: Option<&OwnedFd>) -> Option<String
         payload: Some(payload),
     }
     .encode_to_vec();
-    let fds: Vec<_> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+    let fds: Vec<_> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
     let control = if fds.is_empty() { &[][..] } else { &rights[..] };
     let flags = MsgFlags::MSG_NOSIGNAL;

@@ -27,6 +27,10 @@ impl Packets {
     }
 
     /// Takes a connected, non-blocking packet socket.
+    #[expect(
+        deprecated,
+        reason = "its replacement is an unsafe function; an owned descriptor stays open as long as this"
+    )]
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self(AsyncFd::new(fd)?))
     }

@@ -3,7 +3,12 @@
 //! `hot CASE ROUNDS` with CASE one of `outbound`, `inbound`. The difference between two numbers of
 //! rounds under `valgrind --tool=callgrind` is the cost of a decision, whatever else the machine
 //! is doing.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a measuring program")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a measuring program"
+)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -33,9 +38,17 @@ fn workload(n: u32) -> Workload {
 
 fn policy(n: usize) -> Policy {
     let mut matching = Match::default();
-    matching.principals.push(StringMatch::Exact(format!("cluster.local/ns/x/sa/{n}").into()));
-    matching.source_ips.push("192.0.2.0/24".parse::<IpNetwork>().unwrap());
-    let rule = Rule { clauses: vec![tunnel_model::Clause { matches: vec![matching] }] };
+    matching.principals.push(StringMatch::Exact(
+        format!("cluster.local/ns/x/sa/{n}").into(),
+    ));
+    matching
+        .source_ips
+        .push("192.0.2.0/24".parse::<IpNetwork>().unwrap());
+    let rule = Rule {
+        clauses: vec![tunnel_model::Clause {
+            matches: vec![matching],
+        }],
+    };
     Policy {
         name: format!("p{n}").into(),
         namespace: "default".into(),
@@ -60,7 +73,10 @@ fn mesh() -> Snapshot {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let case = arguments.next().unwrap_or_default();
-    let rounds: u32 = arguments.next().and_then(|r| r.parse().ok()).expect("hot CASE ROUNDS");
+    let rounds: u32 = arguments
+        .next()
+        .and_then(|r| r.parse().ok())
+        .expect("hot CASE ROUNDS");
     let mesh = mesh();
     let own = Arc::clone(mesh.workload_by_uid("c//Pod/default/w1").unwrap());
     let peer = workload(7).identity().clone();

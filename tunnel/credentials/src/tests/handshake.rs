@@ -424,7 +424,11 @@ async fn a_peer_is_judged_by_the_same_calendar_as_we_are() {
     let authority = TestAuthority::with_clock("mesh", clock.clone());
     let web = authority.certificate(&identity("web"));
     let shop = authority.certificate(&identity("shop"));
+    let now = clock.now();
+    let careless = authority.issue(&LeafSpec::named_at(identity("eve").as_str(), now));
+    let careless = Arc::new(careless.client());
     shake(&web.client, &shop.server).unwrap();
+    shake(&careless, &shop.server).unwrap();
     clock.step(7200);
     assert!(!web.usable_at(clock.now()));
     let failure = shake(&web.client, &shop.server).unwrap_err();
@@ -432,6 +436,16 @@ async fn a_peer_is_judged_by_the_same_calendar_as_we_are() {
         matches!(
             failure,
             Failure::Client(Error::InvalidCertificate(
+                CertificateError::ExpiredContext { .. }
+            ))
+        ),
+        "{failure:?}"
+    );
+    let failure = shake(&careless, &shop.server).unwrap_err();
+    assert!(
+        matches!(
+            failure,
+            Failure::Server(Error::InvalidCertificate(
                 CertificateError::ExpiredContext { .. }
             ))
         ),

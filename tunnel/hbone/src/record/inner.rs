@@ -1,110 +1,54 @@
-//! TLS records over a byte stream, for one thread, sent once for each turn of the event loop.
-//!
-//! What is written is gathered as plaintext, encrypted in full records, and leaves the process
-//! when the owner of the connection calls [`TlsIo::poll_send`] after everything that was ready has
-//! been framed. HTTP/2 flushes after every frame; were each of those a record and a system call,
-//! many busy streams would pay for each other. So `poll_flush` only says yes, and the driver sends.
+//! The buffers and the state machine of one TLS connection.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
-};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Records;
+use super::room::{append, encode_room, encrypt_room, tls_error};
 use crate::buffers;
 
 /// Plaintext gathered before it is sealed: one full TLS record (RFC 8446 5.1).
-const RECORD: usize = 16 * 1024;
+pub(super) const RECORD: usize = 16 * 1024;
 /// Ciphertext waiting to be sent before writers are held back, bytes.
-const HIGH_WATER: usize = 512 * 1024;
+pub(super) const HIGH_WATER: usize = 512 * 1024;
 /// Worst case growth of a record: header, content type, tag (RFC 8446 5.2), rounded up.
 const RECORD_OVERHEAD: usize = 64;
 
-/// One side's TLS state machine.
-pub trait Records: Unpin {
-    /// The library's per-side data.
-    type Data;
-    /// Runs the state machine over what has arrived.
-    fn process<'c, 'i>(
-        &'c mut self,
-        incoming: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
-}
-
-impl Records for UnbufferedClientConnection {
-    type Data = ClientConnectionData;
-    fn process<'c, 'i>(
-        &'c mut self,
-        incoming: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-}
-
-impl Records for UnbufferedServerConnection {
-    type Data = ServerConnectionData;
-    fn process<'c, 'i>(
-        &'c mut self,
-        incoming: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-}
-
 /// Where the state machine stands after a step.
-enum Step {
+pub(super) enum Step {
     /// It needs more bytes from the peer (and may send application data if the handshake is over).
     Wants { may_write: bool },
     /// The peer has said that it will send no more.
     PeerClosed,
 }
 
-struct Inner<S, R> {
-    stream: S,
-    tls: R,
+pub(super) struct Inner<S, R> {
+    pub(super) stream: S,
+    pub(super) tls: R,
     /// Received, not yet processed: `incoming[start..end]`. Empty while nothing is buffered.
-    incoming: Vec<u8>,
-    start: usize,
-    end: usize,
+    pub(super) incoming: Vec<u8>,
+    pub(super) start: usize,
+    pub(super) end: usize,
     /// Decrypted, not yet read: `decrypted[read..]`.
-    decrypted: Vec<u8>,
-    read: usize,
+    pub(super) decrypted: Vec<u8>,
+    pub(super) read: usize,
     /// Gathered, not yet encrypted; at most one record.
-    gathered: Vec<u8>,
+    pub(super) gathered: Vec<u8>,
     /// Encrypted, not yet sent: `sealed[sent..]`.
-    sealed: Vec<u8>,
-    sent: usize,
-    ended: bool,
-    closing: bool,
-    received_total: u64,
+    pub(super) sealed: Vec<u8>,
+    pub(super) sent: usize,
+    pub(super) ended: bool,
+    pub(super) closing: bool,
+    pub(super) received_total: u64,
 }
 
-/// A TLS connection whose handshake is complete. Clones are the same connection: one is given to
-/// HTTP/2, one stays with the driver that sends.
-pub struct TlsIo<S, R>(Rc<RefCell<Inner<S, R>>>);
-
-impl<S, R> Clone for TlsIo<S, R> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-}
-
-impl<S, R> std::fmt::Debug for TlsIo<S, R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsIo")
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> TlsIo<S, R> {
-    pub(crate) fn new(stream: S, tls: R) -> Self {
-        Self(Rc::new(RefCell::new(Inner {
+impl<S, R> Inner<S, R> {
+    pub(super) const fn new(stream: S, tls: R) -> Self {
+        Self {
             stream,
             tls,
             incoming: Vec::new(),
@@ -118,58 +62,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> TlsIo<S, R> {
             ended: false,
             closing: false,
             received_total: 0,
-        })))
-    }
-
-    /// Drives the handshake to its end, sending and receiving as needed.
-    pub(crate) fn poll_handshake(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let inner = &mut *self.0.borrow_mut();
-        loop {
-            let step = match inner.step() {
-                Ok(step) => step,
-                Err(error) => {
-                    // The peer is told why; whether it still listens does not matter.
-                    drop(inner.poll_drain(cx));
-                    return Poll::Ready(Err(error));
-                }
-            };
-            let sent = inner.poll_drain(cx)?;
-            match step {
-                Step::Wants { may_write: true } => {
-                    ready!(sent);
-                    return Poll::Ready(Ok(()));
-                }
-                Step::PeerClosed => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Step::Wants { may_write: false } => {
-                    if ready!(inner.poll_fill(cx))? == 0 {
-                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                    }
-                }
-            }
         }
-    }
-
-    /// Encrypts what was gathered and sends it, as far as the socket takes it.
-    pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let inner = &mut *self.0.borrow_mut();
-        inner.seal_gathered()?;
-        inner.poll_drain(cx)
-    }
-
-    /// Bytes received from the peer so far: tells a live peer from a silent one.
-    pub(crate) fn received(&self) -> u64 {
-        self.0.borrow().received_total
-    }
-
-    pub(crate) fn with_tls<T>(&self, look: impl FnOnce(&R) -> T) -> T {
-        look(&self.0.borrow().tls)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
     /// Processes what has been received until the state machine needs more, keeping plaintext in
     /// `decrypted` and replies in `sealed`. Stops early at one buffer of plaintext.
-    fn step(&mut self) -> io::Result<Step> {
+    pub(super) fn step(&mut self) -> io::Result<Step> {
         loop {
             let Self {
                 tls,
@@ -247,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
     }
 
     /// Receives more ciphertext; 0 means that the peer closed the stream.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.incoming.is_empty() {
             self.incoming = buffers::take();
         }
@@ -277,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
     }
 
     /// Gathers plaintext; large pieces are encrypted where they lie.
-    fn put(&mut self, mut data: &[u8]) -> io::Result<()> {
+    pub(super) fn put(&mut self, mut data: &[u8]) -> io::Result<()> {
         if self.gathered.len() + data.len() < RECORD {
             self.gathered.extend_from_slice(data);
             return Ok(());
@@ -296,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
         Ok(())
     }
 
-    fn seal_gathered(&mut self) -> io::Result<()> {
+    pub(super) fn seal_gathered(&mut self) -> io::Result<()> {
         if self.gathered.is_empty() {
             return Ok(());
         }
@@ -322,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
     /// Runs `write` at the state in which application data may be encrypted. What has arrived and
     /// was not yet processed is processed on the way: the state machine is only ever shown the
     /// real input.
-    fn when_writable(
+    pub(super) fn when_writable(
         &mut self,
         write: impl FnOnce(&mut WriteTraffic<'_, R::Data>, &mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
@@ -372,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
         }
     }
 
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.sealed.len() {
             let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.sealed[self.sent..]))?;
             if n == 0 {
@@ -388,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
         Poll::Ready(Ok(()))
     }
 
-    fn take_decrypted(&mut self, room: &mut ReadBuf<'_>) -> bool {
+    pub(super) fn take_decrypted(&mut self, room: &mut ReadBuf<'_>) -> bool {
         let left = &self.decrypted[self.read..];
         if left.is_empty() {
             return false;
@@ -405,132 +305,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
         }
         true
     }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> AsyncRead for TlsIo<S, R> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let inner = &mut *self.0.borrow_mut();
-        loop {
-            if inner.take_decrypted(room) || inner.ended {
-                return Poll::Ready(Ok(()));
-            }
-            if inner.start < inner.end {
-                if matches!(inner.step()?, Step::PeerClosed) {
-                    inner.ended = true;
-                }
-                if !inner.decrypted.is_empty() || inner.ended {
-                    continue;
-                }
-            }
-            if ready!(inner.poll_fill(cx))? == 0 {
-                inner.ended = true;
-            }
-        }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> AsyncWrite for TlsIo<S, R> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(data)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let inner = &mut *self.0.borrow_mut();
-        if inner.sealed.len() - inner.sent >= HIGH_WATER {
-            // Partly sent is enough to go on, so the answer of a full socket is not an error here.
-            if inner.poll_drain(cx)?.is_pending() && inner.sealed.len() - inner.sent >= HIGH_WATER {
-                return Poll::Pending;
-            }
-        }
-        let mut n = 0;
-        for piece in pieces {
-            inner.put(piece)?;
-            n += piece.len();
-        }
-        Poll::Ready(Ok(n))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let inner = &mut *self.0.borrow_mut();
-        if !inner.closing {
-            inner.closing = true;
-            inner.seal_gathered()?;
-            // A peer that is gone already cannot be told; the stream below is shut down anyway.
-            drop(inner.when_writable(|traffic, sealed| {
-                append(
-                    sealed,
-                    RECORD,
-                    |room| traffic.queue_close_notify(room),
-                    encrypt_room,
-                )
-            }));
-        }
-        ready!(inner.poll_drain(cx))?;
-        Pin::new(&mut inner.stream).poll_shutdown(cx)
-    }
-}
-
-/// Lets `write` fill room at the end of `sealed`, with more room when it asks for more.
-fn append<E: std::fmt::Display>(
-    sealed: &mut Vec<u8>,
-    size: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
-    wanted: impl Fn(&E) -> Option<usize>,
-) -> io::Result<()> {
-    let old = sealed.len();
-    let mut size = size;
-    loop {
-        sealed.resize(old + size, 0);
-        match write(&mut sealed[old..]) {
-            Ok(n) => {
-                sealed.truncate(old + n);
-                return Ok(());
-            }
-            Err(error) => match wanted(&error) {
-                Some(more) if more > size => size = more,
-                _ => {
-                    sealed.truncate(old);
-                    return Err(io::Error::other(error.to_string()));
-                }
-            },
-        }
-    }
-}
-
-fn encode_room(error: &EncodeError) -> Option<usize> {
-    match error {
-        EncodeError::InsufficientSize(size) => Some(size.required_size),
-        EncodeError::AlreadyEncoded => None,
-    }
-}
-
-fn encrypt_room(error: &EncryptError) -> Option<usize> {
-    match error {
-        EncryptError::InsufficientSize(size) => Some(size.required_size),
-        EncryptError::EncryptExhausted => None,
-    }
-}
-
-fn tls_error(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
