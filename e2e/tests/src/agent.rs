@@ -209,16 +209,14 @@ impl Agent {
         Ok(all)
     }
 
-    /// The text of its state file.
+    /// The text of the state that it would read when it starts again.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn state(&self) -> Result<String> {
-        let mut all = String::new();
-        for entry in std::fs::read_dir(self.directory.join("state"))? {
-            all += &String::from_utf8_lossy(&std::fs::read(entry?.path())?);
-        }
-        Ok(all)
+        Ok(std::fs::read_to_string(
+            self.directory.join("state/pods.json"),
+        )?)
     }
 
     /// The names of its state files.
@@ -241,7 +239,8 @@ impl Agent {
             .netns
             .run(|| TcpStream::connect_timeout(&to, limit))??;
         stream.set_read_timeout(Some(limit))?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -257,9 +256,12 @@ impl Drop for Agent {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            let end = lines[lines.len().saturating_sub(25)..].join("\n");
+            let end = lines[lines.len().saturating_sub(12)..].join("\n");
             // Nobody can be told if standard error is closed.
-            drop(writeln!(std::io::stderr(), "the agent's log ends with:\n{end}"));
+            drop(writeln!(
+                std::io::stderr(),
+                "the agent's log ends with:\n{end}"
+            ));
         }
     }
 }
@@ -292,7 +294,9 @@ fn spawn(netns: &Netns, directory: &Path) -> Result<Child> {
         .append(true)
         .open(directory.join("agent.log"))?;
     let mut command = netns.command(programs::ours("ambient-agent")?)?;
-    command.args(["run", "--config"]).arg(directory.join("agent.yaml"));
+    command
+        .args(["run", "--config"])
+        .arg(directory.join("agent.yaml"));
     command.stdin(std::process::Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);
     command.spawn().context("starting the agent")

@@ -149,7 +149,9 @@ pub fn echo(from: &Pod, to: SocketAddr, message: &str) -> Result<()> {
     exchange(&stream, message.as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     let mut rest = Vec::new();
-    (&stream).read_to_end(&mut rest).context("the server's end")?;
+    (&stream)
+        .read_to_end(&mut rest)
+        .context("the server's end")?;
     ensure!(rest.is_empty(), "{} bytes too many", rest.len());
     Ok(())
 }
@@ -202,8 +204,13 @@ pub fn upload(from: &Pod, to: SocketAddr, bytes: u64) -> Result<()> {
     let hash = write_pattern(&mut &stream, bytes)?;
     stream.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
-    (&stream).read_to_string(&mut answer).context("the server's hash")?;
-    ensure!(answer == format!("{bytes} {hash}\n"), "sent {bytes} {hash}, arrived {answer}");
+    (&stream)
+        .read_to_string(&mut answer)
+        .context("the server's hash")?;
+    ensure!(
+        answer == format!("{bytes} {hash}\n"),
+        "sent {bytes} {hash}, arrived {answer}"
+    );
     Ok(())
 }
 
@@ -313,7 +320,7 @@ impl Pulse {
         Ok(Self { stop, thread })
     }
 
-    /// Ends it. It must have lived until now.
+    /// Ends it, after some more messages. It must have lived until now.
     ///
     /// # Errors
     /// A message did not come back.
@@ -331,7 +338,7 @@ fn beat(stream: &TcpStream, stop: &AtomicBool) -> Result<Rhythm> {
         beats: 0,
         slowest: Duration::ZERO,
     };
-    while !stop.load(Ordering::SeqCst) {
+    while !stop.load(Ordering::SeqCst) || rhythm.beats < 20 {
         let began = Instant::now();
         exchange(stream, b"still there?").with_context(|| format!("after {rhythm:?}"))?;
         rhythm.beats += 1;

@@ -116,7 +116,9 @@ pub fn take_frames(inbox: &mut Vec<u8>) -> Vec<Frame> {
 #[must_use]
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     // What is too long for its length field is a mistake of the test; the peer will say so.
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let length = u32::try_from(payload.len())
+        .unwrap_or(u32::MAX)
+        .to_be_bytes();
     let mut bytes = length[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -184,7 +186,12 @@ pub fn integer(value: usize, bits: u8) -> Vec<u8> {
 /// HEADERS of a CONNECT request that leaves the stream open.
 #[must_use]
 pub fn connect(stream: u32, authority: &str) -> Vec<u8> {
-    frame(kind::HEADERS, END_HEADERS, stream, &connect_block(authority))
+    frame(
+        kind::HEADERS,
+        END_HEADERS,
+        stream,
+        &connect_block(authority),
+    )
 }
 
 #[cfg(test)]
@@ -194,7 +201,13 @@ mod tests {
     #[test]
     fn statuses_are_read_in_the_forms_servers_write() {
         let status = |payload: &[u8]| {
-            Frame { kind: kind::HEADERS, flags: 4, stream: 1, payload: payload.to_vec() }.status()
+            Frame {
+                kind: kind::HEADERS,
+                flags: 4,
+                stream: 1,
+                payload: payload.to_vec(),
+            }
+            .status()
         };
         assert_eq!(status(&[0x88]), Some(200));
         assert_eq!(status(&[0x20, 0x8c]), Some(400));

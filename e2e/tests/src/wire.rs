@@ -33,7 +33,10 @@ impl Seen {
     #[must_use]
     pub fn count(&self, text: &str) -> usize {
         let text = text.as_bytes();
-        self.bytes.windows(text.len()).filter(|window| *window == text).count()
+        self.bytes
+            .windows(text.len())
+            .filter(|window| *window == text)
+            .count()
     }
 }
 
@@ -47,11 +50,25 @@ impl Capture {
         let log = File::create(world.directory().join("wire.log"))?;
         let mut command = world.switch().command(find_program("tcpdump")?)?;
         command
-            .args(["-i", "br0", "-n", "-s", "0", "-U", "-B", "16384", "--immediate-mode"])
+            .args([
+                "-i",
+                "br0",
+                "-n",
+                "-s",
+                "0",
+                "-U",
+                "-B",
+                "16384",
+                "--immediate-mode",
+            ])
             .args(["-Z", "root", "-w"])
             .arg(&file);
         // The bridge hands over what passes from port to port only when it is promiscuous, which tcpdump makes it.
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
         let capture = Self {
             child,
             file,
@@ -82,15 +99,23 @@ impl Capture {
         })??;
         until("the capture has caught up", || {
             let bytes = std::fs::read(&self.file)?;
-            let found = bytes.windows(sentinel.len()).any(|one| one == sentinel.as_bytes());
+            let found = bytes
+                .windows(sentinel.len())
+                .any(|one| one == sentinel.as_bytes());
             ensure!(found, "no sentinel in {} bytes", bytes.len());
             Ok(())
         })?;
-        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGINT)?;
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id())?),
+            Signal::SIGINT,
+        )?;
         let child = &mut self.child;
         until("tcpdump ends", || child.try_wait()?.context("it runs"))?;
         let words = self.words()?;
-        ensure!(words.contains("\n0 packets dropped by kernel"), "gaps: {words}");
+        ensure!(
+            words.contains("\n0 packets dropped by kernel"),
+            "gaps: {words}"
+        );
         let mut read = Command::new(find_program("tcpdump")?);
         let text = run(read.args(["-n", "-q", "-r"]).arg(&self.file).arg("tcp"))?;
         let ports = text.lines().filter_map(server_port).collect();
@@ -102,7 +127,13 @@ impl Capture {
 /// Of `TIME IP A.B.C.D.PORT > E.F.G.H.PORT: ...`.
 fn server_port(line: &str) -> Option<u16> {
     let mut words = line.split(' ').skip_while(|word| !word.starts_with("IP"));
-    let port = |word: &str| word.trim_end_matches(':').rsplit('.').next()?.parse::<u16>().ok();
+    let port = |word: &str| {
+        word.trim_end_matches(':')
+            .rsplit('.')
+            .next()?
+            .parse::<u16>()
+            .ok()
+    };
     let from = port(words.nth(1)?)?;
     let to = port(words.nth(1)?)?;
     Some(from.min(to))

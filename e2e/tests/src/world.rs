@@ -65,9 +65,19 @@ impl World {
         let netns = Netns::create(name)?;
         let port = format!("port{number}");
         self.switch.ip(&[
-            "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", netns.name(),
+            "link",
+            "add",
+            &port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            netns.name(),
         ])?;
-        self.switch.ip(&["link", "set", &port, "master", "br0", "up"])?;
+        self.switch
+            .ip(&["link", "set", &port, "master", "br0", "up"])?;
         let ipv4 = Ipv4Addr::new(10, 77, 0, number);
         let ipv6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into());
         netns.ip(&["addr", "add", &format!("{ipv4}/24"), "dev", "eth0"])?;
@@ -146,7 +156,12 @@ impl Pod {
     /// They cannot be read.
     pub fn rules(&self) -> Result<String> {
         let mut all = String::new();
-        for tool in ["iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save"] {
+        for tool in [
+            "iptables-save",
+            "ip6tables-save",
+            "iptables-legacy-save",
+            "ip6tables-legacy-save",
+        ] {
             let Ok(program) = e2e_netlab::find_program(tool) else {
                 continue;
             };

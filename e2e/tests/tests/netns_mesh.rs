@@ -28,10 +28,12 @@ impl Shop {
         let server = world.pod(Mesh::NAMESPACE, "server")?;
         let outside = world.pod(Mesh::OUTSIDE, "outside")?;
         let ports = [(80, 8080), (25, 8025), (81, 8081), (82, 8082), (83, 8083)];
-        let mesh = Mesh::default()
-            .pod(&client)
-            .pod(&server)
-            .service("web", &[VIP, VIP6], &ports, &[&server]);
+        let mesh = Mesh::default().pod(&client).pod(&server).service(
+            "web",
+            &[VIP, VIP6],
+            &ports,
+            &[&server],
+        );
         let mesh = extend(mesh, &client, &server);
         let agents = [
             Agent::start(&world, "node-a", &mesh, &json!({}))?,
@@ -83,8 +85,14 @@ fn every_kind_of_traffic_goes_through_the_tunnel_and_nothing_else_is_on_the_wire
         app::upload(client, to, 100_000).unwrap();
     }
     // The application sees the client's own address.
-    assert_eq!(app::seen_as(client, vip(83)).unwrap(), client.ipv4.to_string());
-    assert_eq!(app::seen_as(client, vip6(83)).unwrap(), client.ipv6.to_string());
+    assert_eq!(
+        app::seen_as(client, vip(83)).unwrap(),
+        client.ipv4.to_string()
+    );
+    assert_eq!(
+        app::seen_as(client, vip6(83)).unwrap(),
+        client.ipv6.to_string()
+    );
     let seen = capture.stop().unwrap();
     assert_eq!(seen.ports, BTreeSet::from([15008]), "ports on the wire");
     assert_eq!(seen.count(marker), 0, "payload in clear");
@@ -108,7 +116,10 @@ fn without_the_mesh_the_capture_does_see_ports_and_payload() {
     // What the test above concludes from silence holds only if the capture is not blind.
     let marker = "a-secret-that-must-be-seen-here";
     let world = World::new().unwrap();
-    let (client, server) = (world.pod("a", "client").unwrap(), world.pod("a", "server").unwrap());
+    let (client, server) = (
+        world.pod("a", "client").unwrap(),
+        world.pod("a", "server").unwrap(),
+    );
     let _server = Server::start(&server, 8080, Kind::Echo).unwrap();
     let capture = Capture::start(&world).unwrap();
     app::echo(&client, server.at(8080), marker).unwrap();
@@ -137,12 +148,19 @@ fn strict_refuses_plaintext_and_lets_the_mesh_in() {
         app::refused(&shop.outside, to, "in clear").unwrap();
         shop.agents[1]
             .wait_for_access("the refusal", |line| {
-                line.field("src.addr").starts_with(&shop.outside.ipv4.to_string())
-                    && line.field("error").contains("explicitly denied by: shop/strict-server")
+                line.field("src.addr")
+                    .starts_with(&shop.outside.ipv4.to_string())
+                    && line
+                        .field("error")
+                        .contains("explicitly denied by: shop/strict-server")
                     && line.field("decided_by") == "policy shop/strict-server"
             })
             .unwrap();
-        assert_eq!(server.connections(), 0, "the application was reached in clear");
+        assert_eq!(
+            server.connections(),
+            0,
+            "the application was reached in clear"
+        );
     }
     app::echo(&shop.client, shop.server.at(8080), "by tunnel").unwrap();
     assert_eq!(server.connections(), 1);
@@ -175,7 +193,9 @@ fn a_denied_caller_is_refused_and_both_nodes_say_so() {
     shop.agents[1]
         .wait_for_access("the server's side names the policy", |line| {
             line.field("direction") == "inbound"
-                && line.field("error").contains("explicitly denied by: shop/no-client")
+                && line
+                    .field("error")
+                    .contains("explicitly denied by: shop/no-client")
                 && line.field("src.identity") == shop.client.spiffe()
         })
         .unwrap();
@@ -209,13 +229,26 @@ fn pods_leave_the_mesh_without_a_trace() {
     let shop = Shop::open(|mesh, _, _| mesh).unwrap();
     assert!(shop.client.has_our_rules().unwrap());
     assert_eq!(shop.client.listeners().unwrap(), [15001, 15006, 15008]);
-    Call::new("CHECK", &shop.client, &shop.agents[0].socket()).succeed().unwrap();
-    Call::new("DEL", &shop.client, &shop.agents[0].socket()).succeed().unwrap();
-    assert!(!shop.client.has_our_rules().unwrap(), "{}", shop.client.rules().unwrap());
+    Call::new("CHECK", &shop.client, &shop.agents[0].socket())
+        .succeed()
+        .unwrap();
+    Call::new("DEL", &shop.client, &shop.agents[0].socket())
+        .succeed()
+        .unwrap();
+    assert!(
+        !shop.client.has_our_rules().unwrap(),
+        "{}",
+        shop.client.rules().unwrap()
+    );
     assert!(shop.client.listeners().unwrap().is_empty());
-    assert_eq!(shop.agents[0].stage(&shop.client.container()).unwrap(), None);
+    assert_eq!(
+        shop.agents[0].stage(&shop.client.container()).unwrap(),
+        None
+    );
     // Again, and in clear from now on.
-    Call::new("DEL", &shop.client, &shop.agents[0].socket()).succeed().unwrap();
+    Call::new("DEL", &shop.client, &shop.agents[0].socket())
+        .succeed()
+        .unwrap();
     let _server = shop.serve(8080, Kind::Echo);
     app::echo(&shop.client, shop.server.at(8080), "in clear").unwrap();
 }
