@@ -73,8 +73,10 @@ impl<'a> Call<'a> {
     /// The plugin is not there.
     pub fn start(&self) -> Result<Running> {
         let pod = self.pod;
+        // STATUS and GC came with 1.1.0.
+        let version = if matches!(self.verb, "STATUS" | "GC") { "1.1.0" } else { "1.0.0" };
         let config = json!({
-            "cniVersion": "1.0.0",
+            "cniVersion": version,
             "name": "pods",
             "type": "ambient-cni",
             "agent_socket": self.socket,

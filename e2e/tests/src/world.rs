@@ -197,6 +197,20 @@ impl Pod {
     }
 }
 
+impl Pod {
+    /// Sockets in it, of whatever process and state, that the kernel counts.
+    ///
+    /// # Errors
+    /// The kernel's count cannot be read.
+    pub fn sockets(&self) -> Result<usize> {
+        let text = self
+            .netns
+            .run(|| std::fs::read_to_string("/proc/thread-self/net/sockstat"))??;
+        let used = text.lines().find_map(|line| line.strip_prefix("sockets: used "));
+        Ok(used.context("no count of sockets")?.trim().parse()?)
+    }
+}
+
 /// The local port of a line of `/proc/net/tcp` in state LISTEN.
 fn listening_port(line: &str) -> Option<u16> {
     let mut fields = line.split_whitespace();
