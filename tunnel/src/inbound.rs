@@ -12,6 +12,7 @@ use tunnel_telemetry::{Direction, EarlyRefusal};
 
 use crate::pod::{Pod, local_address};
 use crate::stream;
+use crate::tunnels::in_words;
 
 /// The peer of a tunnel.
 pub(crate) struct Peer {
@@ -59,7 +60,9 @@ async fn greet(
         .await
         .map_err(TunnelError::Certificate)?;
     let config = Arc::clone(&certificate.server);
-    let (io, chain) = tunnel_hbone::accept(stream, config, limit).await?;
+    let (io, chain) = tunnel_hbone::accept(stream, config, limit)
+        .await
+        .map_err(in_words)?;
     let identity = peer_identity(&chain).map_err(|e| TunnelError::Tls(e.to_string()))?;
     Ok((
         io,

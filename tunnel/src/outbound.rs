@@ -176,9 +176,10 @@ fn flag_of(error: &TunnelError) -> ResponseFlag {
         TunnelError::Connect { .. } | TunnelError::Socket(_) | TunnelError::Closed => {
             ResponseFlag::Connect
         }
-        TunnelError::Tls(_) | TunnelError::HandshakeTimeout | TunnelError::Identity { .. } => {
-            ResponseFlag::TlsFailure
-        }
+        TunnelError::Tls(_)
+        | TunnelError::Handshake(_)
+        | TunnelError::HandshakeTimeout
+        | TunnelError::Identity { .. } => ResponseFlag::TlsFailure,
         TunnelError::Http2(_) => ResponseFlag::H2HandshakeFailure,
         TunnelError::Certificate(_) => ResponseFlag::IdentityError,
     }

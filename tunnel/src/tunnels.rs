@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tunnel_credentials::peer_identity;
+use tunnel_credentials::{explain, peer_identity};
 use tunnel_hbone::{ClientTunnel, ConnectHead, OpenStream, TunnelError, connect_request};
 use tunnel_model::Identity;
 use tunnel_sockets::{Family, SocketKind};
@@ -43,8 +43,9 @@ async fn make(pod: &Rc<Pod>, key: &PoolKey) -> Result<ClientTunnel, TunnelError>
         .map_err(TunnelError::Certificate)?;
     let stream = dial(pod, peer).await?;
     let config = std::sync::Arc::clone(&certificate.client);
-    let (io, chain) =
-        tunnel_hbone::connect(stream, peer.ip(), config, limits.handshake_timeout).await?;
+    let (io, chain) = tunnel_hbone::connect(stream, peer.ip(), config, limits.handshake_timeout)
+        .await
+        .map_err(in_words)?;
     let proven = peer_identity(&chain).map_err(|e| TunnelError::Tls(e.to_string()))?;
     if !key.expected.contains(&proven) {
         return Err(TunnelError::Identity {
@@ -61,6 +62,14 @@ async fn make(pod: &Rc<Pod>, key: &PoolKey) -> Result<ClientTunnel, TunnelError>
         pod.pool.sweep();
     });
     Ok(tunnel)
+}
+
+/// The same error with a handshake's reason in the words of those who verify certificates.
+pub(crate) fn in_words(error: TunnelError) -> TunnelError {
+    match error {
+        TunnelError::Handshake(cause) => TunnelError::Tls(explain(&cause)),
+        other => other,
+    }
 }
 
 /// A connection from the pod's own address.

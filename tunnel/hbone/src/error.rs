@@ -24,6 +24,9 @@ pub enum TunnelError {
     /// The TLS handshake failed.
     #[error("TLS handshake failed: {0}")]
     Tls(String),
+    /// The TLS handshake failed; the library's own error, for whoever can put it in words.
+    #[error("TLS handshake failed: {0}")]
+    Handshake(std::sync::Arc<io::Error>),
     /// The handshake did not finish in time.
     #[error(
         "TLS handshake with the peer did not finish in time; the peer accepted the connection and then stayed silent"
@@ -49,12 +52,6 @@ pub enum TunnelError {
     /// A socket could not be made.
     #[error("{0}")]
     Socket(String),
-}
-
-impl TunnelError {
-    pub(crate) fn tls(error: &io::Error) -> Self {
-        Self::Tls(error.to_string())
-    }
 }
 
 /// Why an established stream ended before its time.

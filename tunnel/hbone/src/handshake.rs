@@ -29,7 +29,7 @@ pub type ServerTls<S> = (
 /// SPIFFE identities instead of names.
 ///
 /// # Errors
-/// [`TunnelError::Tls`] or [`TunnelError::HandshakeTimeout`].
+/// [`TunnelError::Handshake`] or [`TunnelError::HandshakeTimeout`].
 pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     peer: std::net::IpAddr,
@@ -44,7 +44,7 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 /// Performs the server's side.
 ///
 /// # Errors
-/// [`TunnelError::Tls`] or [`TunnelError::HandshakeTimeout`].
+/// [`TunnelError::Handshake`] or [`TunnelError::HandshakeTimeout`].
 pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     config: Arc<ServerConfig>,
@@ -65,7 +65,7 @@ async fn complete<S: AsyncRead + AsyncWrite + Unpin, R: Records>(
     timeout(limit, poll_fn(|cx| io.poll_handshake(cx)))
         .await
         .map_err(|_| TunnelError::HandshakeTimeout)?
-        .map_err(|e| TunnelError::tls(&e))?;
+        .map_err(|e| TunnelError::Handshake(Arc::new(e)))?;
     let chain = io.with_tls(certificates).unwrap_or_default();
     Ok((io, chain))
 }
