@@ -1,26 +1,21 @@
 //! The way to the data plane for whoever decides which pods are in the mesh.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpSocket;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tunnel_model::{Identity, PodUid};
-use tunnel_sockets::{Family, Port, SocketKind, Sockets, SocketsError};
+use tunnel_sockets::{Port, Sockets, SocketsError};
 
 use crate::pod::PodFacts;
-use crate::probe::{NOWHERE, TICKET, Tickets};
+use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
 use crate::shard::{Command, Shard};
-
-/// One probe connection is answered within, or the pod does not work.
-const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A pod that is to be served.
 #[derive(Debug)]
@@ -51,25 +46,6 @@ pub enum AdmitError {
     /// The data plane has stopped.
     #[error("the data plane is shutting down; retry after the agent's restart")]
     Stopped,
-}
-
-/// Why a probe failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
-    /// The pod was never admitted, or left.
-    #[error("the pod is not served by this node's tunnel")]
-    UnknownPod,
-    /// A probing socket could not be made.
-    #[error(transparent)]
-    Sockets(#[from] SocketsError),
-    /// A connection failed on its way to a listener.
-    #[error("self-probe of port {port} failed: {what}")]
-    Failed {
-        /// The listener that was to be reached.
-        port: u16,
-        /// What happened instead.
-        what: String,
-    },
 }
 
 /// What the data plane knows of a pod.
@@ -103,15 +79,15 @@ pub struct Tunnel {
 /// Admits and releases pods.
 #[derive(Clone, Debug)]
 pub struct TunnelHandle {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     shards: Vec<Shard>,
-    sockets: Sockets,
+    pub(crate) sockets: Sockets,
     ipv6: bool,
-    tickets: Tickets,
+    pub(crate) tickets: Tickets,
     drain: watch::Sender<bool>,
     pods: Mutex<BTreeMap<PodUid, PodStatus>>,
     telemetry: tunnel_telemetry::Telemetry,
@@ -263,99 +239,6 @@ impl TunnelHandle {
         self.inner.sockets.close(Arc::clone(key)).await;
     }
 
-    /// Proves that connections reach the pod's listeners and are accepted: 15006 and 15008
-    /// directly, 15001 through the pod's rules if `via_rules`.
-    ///
-    /// # Errors
-    /// See [`ProbeError`].
-    pub async fn probe(&self, uid: &PodUid, via_rules: bool) -> Result<(), ProbeError> {
-        let ips = self
-            .pods()
-            .get(uid)
-            .map(|p| p.ips.clone())
-            .ok_or(ProbeError::UnknownPod)?;
-        let key: Arc<str> = Arc::from(uid.to_string());
-        for family in [Family::V4, Family::V6] {
-            let Some(ip) = ips.iter().copied().find(|ip| Family::of(ip) == family) else {
-                continue;
-            };
-            let direct = |port: Port| (port, SocketAddr::new(ip, port.number()));
-            self.knock(&key, ip, direct(Port::InboundPlaintext)).await?;
-            self.knock(&key, ip, direct(Port::InboundHbone)).await?;
-            if !via_rules {
-                self.knock(&key, ip, direct(Port::Outbound)).await?;
-                continue;
-            }
-            let nowhere = NOWHERE[usize::from(family == Family::V6)];
-            match self.knock(&key, ip, (Port::Outbound, nowhere)).await {
-                // A pod without a default route cannot show how such a route is captured.
-                Err(ProbeError::Failed { what, .. }) if what == NO_ROUTE => {
-                    self.knock(&key, ip, direct(Port::Outbound)).await?;
-                }
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn knock(
-        &self,
-        key: &Arc<str>,
-        from: IpAddr,
-        (port, to): (Port, SocketAddr),
-    ) -> Result<(), ProbeError> {
-        let family = Family::of(&from);
-        let made = self
-            .inner
-            .sockets
-            .make(Arc::clone(key), family, SocketKind::Captured, 1);
-        let failed = |what: String| ProbeError::Failed {
-            port: port.number(),
-            what,
-        };
-        let fd = made
-            .await?
-            .pop()
-            .ok_or_else(|| failed("no socket was made".into()))?;
-        let socket = TcpSocket::from_std_stream(fd.into());
-        timeout(PROBE_PATIENCE, self.exchange(key, socket, from, to))
-            .await
-            .map_err(|_| failed(format!("no answer within {PROBE_PATIENCE:?}")))?
-            .map_err(failed)
-    }
-
-    async fn exchange(
-        &self,
-        key: &Arc<str>,
-        socket: TcpSocket,
-        from: IpAddr,
-        to: SocketAddr,
-    ) -> Result<(), String> {
-        socket
-            .bind(SocketAddr::new(from, 0))
-            .map_err(|e| format!("cannot bind to {from}: {e}"))?;
-        let source = socket.local_addr().map_err(|e| e.to_string())?;
-        let mut ticket = [0; TICKET];
-        getrandom::fill(&mut ticket).map_err(|e| e.to_string())?;
-        let _expected = self.inner.tickets.expect(Arc::clone(key), source, ticket);
-        let mut stream = socket.connect(to).await.map_err(|e| match e.kind() {
-            std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable => {
-                NO_ROUTE.to_owned()
-            }
-            _ => format!("connection from {source} to {to}: {e}"),
-        })?;
-        let mut answer = [0; TICKET];
-        stream
-            .read_exact(&mut answer)
-            .await
-            .map_err(|e| format!("answer to {source}: {e}"))?;
-        if answer == ticket {
-            Ok(())
-        } else {
-            Err("somebody else than this node's tunnel answered".to_owned())
-        }
-    }
-
     /// Every pod that is served.
     #[must_use]
     pub fn status(&self) -> Vec<PodStatus> {
@@ -390,12 +273,10 @@ impl TunnelHandle {
         DrainReport { left }
     }
 
-    fn pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<PodUid, PodStatus>> {
+    pub(crate) fn pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<PodUid, PodStatus>> {
         self.inner
             .pods
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-const NO_ROUTE: &str = "no route";

@@ -18,6 +18,7 @@ mod accept;
 mod context;
 mod handle;
 mod inbound;
+mod knock;
 mod live;
 mod outbound;
 mod plaintext;
@@ -30,6 +31,7 @@ mod stock;
 mod stream;
 mod tunnels;
 
-pub use handle::{AdmitError, AdmitPod, DrainReport, PodStatus, ProbeError, Tunnel, TunnelHandle};
+pub use handle::{AdmitError, AdmitPod, DrainReport, PodStatus, Tunnel, TunnelHandle};
+pub use knock::ProbeError;
 pub use settings::{Parts, TunnelSettings};
 pub use tunnel_hbone::Limits;
