@@ -46,8 +46,15 @@ impl Envoy {
             "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": peer}}],
         });
         let listeners: Vec<Value> = ways.iter().map(listener).collect();
-        let clusters: Vec<Value> = ways.iter().map(|way| tunnel(way, &tls.context(&validation))).collect();
-        Self::start(world, pod, &json!({"listeners": listeners, "clusters": clusters}))
+        let clusters: Vec<Value> = ways
+            .iter()
+            .map(|way| tunnel(way, &tls.context(&validation)))
+            .collect();
+        Self::start(
+            world,
+            pod,
+            &json!({"listeners": listeners, "clusters": clusters}),
+        )
     }
 
     /// One that serves tunnels on port 15008 of its pod, and asks its clients for a certificate of the mesh.
@@ -72,8 +79,17 @@ impl Envoy {
         let output = File::create(&log)?;
         let mut command = pod.netns.command(programs::envoy()?)?;
         command.arg("-c").arg(&file);
-        command.args(["--disable-hot-restart", "--concurrency", "1", "-l", "warning"]);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command.args([
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "-l",
+            "warning",
+        ]);
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
         let mut envoy = Self {
             child: command.spawn().context("starting Envoy")?,
             log,

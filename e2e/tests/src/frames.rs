@@ -16,9 +16,9 @@ pub mod kind {
     pub const CONTINUATION: u8 = 9;
 }
 
-/// END_STREAM of DATA and HEADERS, ACK of SETTINGS and PING.
+/// `END_STREAM` of DATA and HEADERS, ACK of SETTINGS and PING.
 pub const END_STREAM: u8 = 1;
-/// END_HEADERS of HEADERS and CONTINUATION.
+/// `END_HEADERS` of HEADERS and CONTINUATION.
 pub const END_HEADERS: u8 = 4;
 
 /// A frame that arrived.
@@ -55,7 +55,7 @@ impl Frame {
         }
     }
 
-    /// The error code of RST_STREAM and GOAWAY.
+    /// The error code of `RST_STREAM` and GOAWAY.
     #[must_use]
     pub fn error_code(&self) -> Option<u32> {
         let at = if self.kind == kind::GOAWAY { 4 } else { 0 };
@@ -135,13 +135,13 @@ pub fn settings() -> Vec<u8> {
     frame(kind::SETTINGS, 0, 0, &payload)
 }
 
-/// WINDOW_UPDATE.
+/// `WINDOW_UPDATE`.
 #[must_use]
 pub fn window_update(stream: u32, increment: u32) -> Vec<u8> {
     frame(kind::WINDOW_UPDATE, 0, stream, &increment.to_be_bytes())
 }
 
-/// RST_STREAM.
+/// `RST_STREAM`.
 #[must_use]
 pub fn reset(stream: u32, code: u32) -> Vec<u8> {
     frame(kind::RST_STREAM, 0, stream, &code.to_be_bytes())

@@ -196,7 +196,7 @@ impl Peer {
             .with_context(|| format!("a status in {answer:?}"))
     }
 
-    /// The error codes of GOAWAY and RST_STREAM that came and were not taken yet.
+    /// The error codes of GOAWAY and `RST_STREAM` that came and were not taken yet.
     #[must_use]
     pub fn complaints(&mut self) -> Vec<(u8, u32)> {
         self.collect();

@@ -74,7 +74,11 @@ impl<'a> Call<'a> {
     pub fn start(&self) -> Result<Running> {
         let pod = self.pod;
         // STATUS and GC came with 1.1.0.
-        let version = if matches!(self.verb, "STATUS" | "GC") { "1.1.0" } else { "1.0.0" };
+        let version = if matches!(self.verb, "STATUS" | "GC") {
+            "1.1.0"
+        } else {
+            "1.0.0"
+        };
         let config = json!({
             "cniVersion": version,
             "name": "pods",

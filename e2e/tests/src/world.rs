@@ -206,7 +206,9 @@ impl Pod {
         let text = self
             .netns
             .run(|| std::fs::read_to_string("/proc/thread-self/net/sockstat"))??;
-        let used = text.lines().find_map(|line| line.strip_prefix("sockets: used "));
+        let used = text
+            .lines()
+            .find_map(|line| line.strip_prefix("sockets: used "));
         Ok(used.context("no count of sockets")?.trim().parse()?)
     }
 }

@@ -39,8 +39,13 @@ impl Pair {
     }
 
     fn serve(pod: &Pod) -> [Server; 4] {
-        [(8080, Kind::Echo), (8025, Kind::Greet), (8081, Kind::Hash), (8082, Kind::Send)]
-            .map(|(port, kind)| Server::start(pod, port, kind).unwrap())
+        [
+            (8080, Kind::Echo),
+            (8025, Kind::Greet),
+            (8081, Kind::Hash),
+            (8082, Kind::Send),
+        ]
+        .map(|(port, kind)| Server::start(pod, port, kind).unwrap())
     }
 }
 
@@ -55,8 +60,16 @@ fn envoy_calls_our_server() {
     let _servers = Pair::serve(ours);
     let mut ways = Vec::new();
     for (number, port) in [(0, 8080), (1, 8025), (2, 8081), (3, 8082)] {
-        let v4 = Way { port: 7000 + number, tunnel: ours.ipv4.into(), target: ours.at(port) };
-        let v6 = Way { port: 7010 + number, tunnel: ours.ipv6.into(), target: ours.at6(port) };
+        let v4 = Way {
+            port: 7000 + number,
+            tunnel: ours.ipv4.into(),
+            target: ours.at(port),
+        };
+        let v6 = Way {
+            port: 7010 + number,
+            tunnel: ours.ipv6.into(),
+            target: ours.at6(port),
+        };
         ways.extend([v4, v6]);
     }
     let _envoy = Envoy::client(&pair.world, &pair.foreign, &ours.spiffe(), &ways).unwrap();
@@ -68,7 +81,10 @@ fn envoy_calls_our_server() {
         app::download(&pair.foreign, local(family + 3), 1000).unwrap();
     }
     let seen = capture.stop().unwrap();
-    assert_eq!((seen.count(MARKER), seen.ports), (0, BTreeSet::from([15008])));
+    assert_eq!(
+        (seen.count(MARKER), seen.ports),
+        (0, BTreeSet::from([15008]))
+    );
     app::upload(&pair.foreign, local(7002), BULK).unwrap();
     app::download(&pair.foreign, local(7013), BULK).unwrap();
     pair.agent
@@ -98,7 +114,10 @@ fn our_client_calls_envoy() {
         app::download(ours, at(foreign, 8082), 1000).unwrap();
     }
     let seen = capture.stop().unwrap();
-    assert_eq!((seen.count(MARKER), seen.ports), (0, BTreeSet::from([15008])));
+    assert_eq!(
+        (seen.count(MARKER), seen.ports),
+        (0, BTreeSet::from([15008]))
+    );
     app::upload(ours, foreign.at(8081), BULK).unwrap();
     app::download(ours, foreign.at6(8082), BULK).unwrap();
     pair.agent
@@ -119,12 +138,16 @@ fn an_envoy_of_another_identity_than_expected_is_not_talked_to() {
     let pair = Pair::meet().unwrap();
     let app = Server::start(&pair.foreign, 8080, Kind::Echo).unwrap();
     // In the same place, with a proper certificate, but of somebody else.
-    let impostor = Pod { name: "impostor".to_owned(), ..pair.foreign };
+    let impostor = Pod {
+        name: "impostor".to_owned(),
+        ..pair.foreign
+    };
     let _envoy = Envoy::server(&pair.world, &impostor).unwrap();
     app::refused(&pair.ours, impostor.at(8080), MARKER).unwrap();
     pair.agent
         .wait_for_access("who answered", |line| {
-            line.field("direction") == "outbound" && line.field("error").contains(&impostor.spiffe())
+            line.field("direction") == "outbound"
+                && line.field("error").contains(&impostor.spiffe())
         })
         .unwrap();
     assert_eq!(app.connections(), 0);

@@ -2,13 +2,15 @@
 //! others untouched, and the log says why they were sent away.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "tests; the figures are part of their answer"
 )]
 
-use e2e_tests::app::{Kind, Pulse, Server};
+use e2e_tests::app::{Kind, Server};
 use e2e_tests::frames::{self, END_HEADERS, connect, frame, kind, reset, window_update};
 use e2e_tests::hostile::Peer;
+use e2e_tests::pulse::Pulse;
 use e2e_tests::siege::Siege;
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ const MEMORY: u64 = 24 * MIB;
 /// What a friend's message may take while a flood is on, on a machine that runs other tests too.
 const SLOWEST: Duration = Duration::from_secs(2);
 
-/// What RFC 9113 calls ENHANCE_YOUR_CALM, in the words of the library.
+/// What RFC 9113 calls `ENHANCE_YOUR_CALM`, in the words of the library.
 const EXCESSIVE: &str = "excessive load";
 
 /// Floods while a friend's connection is watched; gives the flood's own outcome.
@@ -31,8 +33,8 @@ fn under_watch<T>(siege: &Siege, what: &str, memory: u64, flood: impl FnOnce() -
     let grown = siege.agent.memory().unwrap().saturating_sub(before);
     let rhythm = pulse.stop().unwrap();
     println!(
-        "{what}: {:.1} MiB more in {:.1?}; the friend's {} messages took at most {:.0?}",
-        grown as f64 / MIB as f64,
+        "{what}: {} KiB more in {:.1?}; the friend's {} messages took at most {:.0?}",
+        grown / 1024,
         began.elapsed(),
         rhythm.beats,
         rhythm.slowest
@@ -324,7 +326,7 @@ fn one_byte_frames_one_at_a_time_to_a_stalled_reader() {
         200
     );
     let one = frame(kind::DATA, 0, 1, b"x");
-    under_watch(&siege, "dripped one-byte frames", 4 * MIB, || {
+    under_watch(&siege, "dripped one-byte frames", 16 * MIB, || {
         // Each in a record and a turn of its own, so that none can be copied together on arrival.
         for _ in 0..100_000 {
             peer.send(&one).unwrap();

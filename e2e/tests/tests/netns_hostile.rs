@@ -1,10 +1,11 @@
 //! Peers of port 15008 that are not who they should be, or ask for what they should not.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use e2e_tests::app::{self, Pulse};
+use e2e_tests::app;
 use e2e_tests::frames::{self, END_HEADERS, END_STREAM, kind, literal};
 use e2e_tests::hostile::{Peer, authority, certificate};
 use e2e_tests::mesh::Mesh;
+use e2e_tests::pulse::Pulse;
 use e2e_tests::siege::Siege;
 use e2e_tests::world::spiffe;
 use std::io::{Read, Write};

@@ -69,7 +69,8 @@ impl Bench {
     /// Descriptors of the agent: namespaces, and all.
     fn descriptors(&self) -> Result<[usize; 2]> {
         let all = self.agent.descriptors()?;
-        let names = |target: &&String| target.starts_with("net:") || target.starts_with("/run/netns/");
+        let names =
+            |target: &&String| target.starts_with("net:") || target.starts_with("/run/netns/");
         Ok([all.iter().filter(names).count(), all.len()])
     }
 
@@ -131,10 +132,14 @@ impl Bench {
         until(&format!("{what}: sockets and descriptors"), || {
             let sockets = self.pod.sockets()?;
             ensure!(sockets == 0, "{sockets} sockets are left in the pod");
-            let ([names, all], [names_before, all_before]) = (self.descriptors()?, self.descriptors);
+            let ([names, all], [names_before, all_before]) =
+                (self.descriptors()?, self.descriptors);
             // The tunnel keeps some sockets of the other pod ready, more or less.
             let leaked = names > names_before || all > all_before + READY;
-            ensure!(!leaked, "{names} and {all}, before {names_before} and {all_before}");
+            ensure!(
+                !leaked,
+                "{names} and {all}, before {names_before} and {all_before}"
+            );
             Ok(())
         })
         .unwrap();
