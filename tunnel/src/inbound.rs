@@ -26,7 +26,8 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
     let Ok(called) = local_address(&stream) else {
         return;
     };
-    let greeted = greet(&pod, stream, peer, called).await;
+    // Boxed: a tunnel does not carry its handshake along.
+    let greeted = Box::pin(greet(&pod, stream, peer, called)).await;
     pod.strangers.leave(ticket);
     let (io, peer) = match greeted {
         Ok(greeted) => greeted,

@@ -16,6 +16,7 @@
 
 mod accept;
 mod context;
+mod flow;
 mod handle;
 mod inbound;
 mod knock;
@@ -35,3 +36,6 @@ pub use handle::{AdmitError, AdmitPod, DrainReport, PodStatus, Tunnel, TunnelHan
 pub use knock::ProbeError;
 pub use settings::{Parts, TunnelSettings};
 pub use tunnel_hbone::Limits;
+
+#[cfg(test)]
+mod tests;

@@ -7,17 +7,25 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 use tunnel_decide::{HboneRoute, OutboundFacts, OutboundVerdict, PassthroughRoute, Refusal};
-use tunnel_hbone::{ConnectHead, Down, Meter, Pump, Relay, StreamError, TunnelError, abort};
+use tunnel_hbone::{ConnectHead, Down, Pump, Relay, TunnelError, abort};
 use tunnel_model::{OriginalDst, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
-use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
+use tunnel_telemetry::{ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
 
+use crate::flow::{Flow, Outward};
 use crate::pod::Pod;
 use crate::pool::PoolKey;
 use crate::tunnels;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) {
+    // Boxed, so that a connection which lives long does not carry what it took to set it up.
+    if let Some(flow) = Box::pin(set_up(pod, app, peer)).await {
+        flow.await;
+    }
+}
+
+async fn set_up(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) -> Option<Flow<Outward>> {
     let started = Instant::now();
     let Ok(original) = original_destination(&app) else {
         refuse_early(
@@ -27,7 +35,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) {
             "not_redirected",
             &"connection to the tunnel's own port 15001",
         );
-        return;
+        return None;
     };
     let original_dst = OriginalDst::new(original);
     let Some((snapshot, own)) = pod.own().await else {
@@ -36,7 +44,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) {
             pod.facts.namespace, pod.facts.name
         );
         refuse_early(&pod, &app, peer, "unknown_source", &error);
-        return;
+        return None;
     };
     let facts = OutboundFacts {
         own,
@@ -50,7 +58,10 @@ pub(crate) async fn serve(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) {
     match verdict {
         OutboundVerdict::Hbone(route) => through_tunnel(pod, app, &facts, route, started).await,
         OutboundVerdict::Passthrough(route) => pass(pod, app, peer, route, started).await,
-        OutboundVerdict::Refuse(refusal) => refuse(&pod, &app, &facts, &refusal, started),
+        OutboundVerdict::Refuse(refusal) => {
+            refuse(&pod, &app, &facts, &refusal, started);
+            None
+        }
     }
 }
 
@@ -104,7 +115,7 @@ async fn through_tunnel(
     facts: &OutboundFacts,
     route: HboneRoute,
     started: Instant,
-) {
+) -> Option<Flow<Outward>> {
     let connection = pod.context.parts.telemetry.connection(&ConnectionStart {
         direction: Direction::Outbound,
         source: facts.source.get(),
@@ -136,11 +147,9 @@ async fn through_tunnel(
     match tunnels::open(&pod, &key, &head).await {
         Ok(stream) => {
             let down = Down::Answer(stream.response);
-            let pumped = Pump::new(app, stream.send, down, stream.guard, Outward(connection)).await;
-            pumped
-                .meter
-                .0
-                .finish(Instant::now(), &streamed(pumped.result));
+            let meter = Outward(connection);
+            let pump = Pump::new(app, stream.send, down, stream.guard, meter);
+            Some(Flow::Tunnel(pump))
         }
         Err(error) => {
             let failed = Outcome::Failed {
@@ -149,23 +158,7 @@ async fn through_tunnel(
             };
             connection.finish(Instant::now(), &failed);
             abort(&app);
-        }
-    }
-}
-
-/// What a stream's end means for log and metrics.
-pub(crate) fn streamed(result: Result<(), StreamError>) -> Outcome {
-    match result {
-        Ok(()) => Outcome::Done,
-        Err(error) => {
-            let flag = match &error {
-                StreamError::Status(status) if status.as_u16() == 401 => ResponseFlag::Deny,
-                _ => ResponseFlag::Connect,
-            };
-            Outcome::Failed {
-                flag,
-                error: error.to_string(),
-            }
+            None
         }
     }
 }
@@ -191,7 +184,7 @@ async fn pass(
     peer: SocketAddr,
     route: PassthroughRoute,
     started: Instant,
-) {
+) -> Option<Flow<Outward>> {
     let connection = pod.context.parts.telemetry.connection(&ConnectionStart {
         direction: Direction::Outbound,
         source: peer,
@@ -204,10 +197,7 @@ async fn pass(
         started,
     });
     match tunnels::dial(&pod, route.next_hop.get()).await {
-        Ok(server) => {
-            let (meter, result) = Relay::new(app, server, Outward(connection)).await;
-            meter.0.finish(Instant::now(), &relayed(result));
-        }
+        Ok(server) => Some(Flow::Plain(Relay::new(app, server, Outward(connection)))),
         Err(error) => {
             let failed = Outcome::Failed {
                 flag: ResponseFlag::Connect,
@@ -215,30 +205,7 @@ async fn pass(
             };
             connection.finish(Instant::now(), &failed);
             abort(&app);
+            None
         }
-    }
-}
-
-/// What a relay's end means for log and metrics.
-pub(crate) fn relayed(result: std::io::Result<()>) -> Outcome {
-    result.map_or_else(
-        |error| Outcome::Failed {
-            flag: ResponseFlag::Connect,
-            error: error.to_string(),
-        },
-        |()| Outcome::Done,
-    )
-}
-
-/// Counts a connection whose application is downstream.
-pub(crate) struct Outward(pub Connection);
-
-impl Meter for Outward {
-    fn sent_by_app(&self, bytes: u64) {
-        self.0.add_received(bytes);
-    }
-
-    fn given_to_app(&self, bytes: u64) {
-        self.0.add_sent(bytes);
     }
 }

@@ -12,12 +12,19 @@ use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
 
-use crate::outbound::{Outward, refused, relayed};
+use crate::flow::{Flow, Outward};
+use crate::outbound::refused;
 use crate::pod::{Pod, local_address};
 use crate::stream::{connect_app, report_dry_run};
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {
+    if let Some(flow) = Box::pin(set_up(pod, client, peer)).await {
+        flow.await;
+    }
+}
+
+async fn set_up(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) -> Option<Flow<Outward>> {
     let started = Instant::now();
     let Ok(original) = original_destination(&client) else {
         early(
@@ -27,7 +34,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {
             "not_redirected",
             &"connection to the tunnel's own port 15006",
         );
-        return;
+        return None;
     };
     let Some((snapshot, own)) = pod.own().await else {
         early(
@@ -37,7 +44,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {
             "unknown_destination",
             &"this pod's workload is not known yet",
         );
-        return;
+        return None;
     };
     let original_dst = OriginalDst::new(original);
     let verdict = tunnel_decide::inbound_plaintext(
@@ -58,13 +65,14 @@ pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {
             by: _,
         } => {
             report_dry_run(&pod, &dry_run);
-            deliver(pod, client, peer, next_hop, parties, started).await;
+            deliver(pod, client, peer, next_hop, parties, started).await
         }
         InboundVerdict::Refuse(refusal) => {
             let to = NextHop::new(original_dst.get());
             let connection = open(&pod, peer, to, refusal.parties.clone(), started);
             connection.finish(Instant::now(), &refused(&refusal));
             abort(&client);
+            None
         }
     }
 }
@@ -76,13 +84,12 @@ async fn deliver(
     to: NextHop,
     parties: Parties,
     started: Instant,
-) {
+) -> Option<Flow<Outward>> {
     let connection = open(&pod, peer, to, parties, started);
     match connect_app(&pod, peer, to).await {
         Ok(app) => {
             // Here the client is downstream, and the first of the two.
-            let (meter, result) = Relay::new(client, app, Outward(connection)).await;
-            meter.0.finish(Instant::now(), &relayed(result));
+            Some(Flow::Plain(Relay::new(client, app, Outward(connection))))
         }
         Err(error) => {
             let failed = Outcome::Failed {
@@ -91,6 +98,7 @@ async fn deliver(
             };
             connection.finish(Instant::now(), &failed);
             abort(&client);
+            None
         }
     }
 }

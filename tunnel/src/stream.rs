@@ -12,17 +12,24 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tunnel_decide::{InboundFacts, InboundVerdict};
-use tunnel_hbone::{Down, Incoming, Meter, Pump, StreamGuard};
+use tunnel_hbone::{Down, Incoming, Pump, StreamGuard};
 use tunnel_model::{NextHop, Parties, ResponseFlag, Workload};
 use tunnel_sockets::{Family, SocketKind};
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
 
+use crate::flow::{Flow, Inward};
 use crate::inbound::Peer;
-use crate::outbound::{refused, streamed};
+use crate::outbound::refused;
 use crate::pod::Pod;
 
 /// Serves one stream to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) {
+    if let Some(flow) = Box::pin(set_up(pod, peer, incoming)).await {
+        flow.await;
+    }
+}
+
+async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) -> Option<Flow<Inward>> {
     let started = Instant::now();
     let Incoming {
         request,
@@ -33,7 +40,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) {
         Ok(decided) => decided,
         Err(status) => {
             answer(&mut respond, status, None);
-            return;
+            return None;
         }
     };
     match decided.verdict {
@@ -58,7 +65,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) {
                     guard,
                 },
             )
-            .await;
+            .await
         }
         InboundVerdict::Refuse(refusal) => {
             let named = request
@@ -70,6 +77,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) {
             connection.finish(Instant::now(), &refused(&refusal));
             let status = StatusCode::from_u16(refusal.http_status());
             answer(&mut respond, status.unwrap_or(StatusCode::FORBIDDEN), None);
+            None
         }
     }
 }
@@ -128,7 +136,7 @@ async fn deliver(
     to: NextHop,
     connection: Connection,
     mut stream: Accepted,
-) {
+) -> Option<Flow<Inward>> {
     let failed = |connection: Connection, error: String| {
         let outcome = Outcome::Failed {
             flag: ResponseFlag::Connect,
@@ -141,7 +149,7 @@ async fn deliver(
         Err(error) => {
             failed(connection, error);
             answer(&mut stream.respond, StatusCode::SERVICE_UNAVAILABLE, None);
-            return;
+            return None;
         }
     };
     let Some(send) = answer(&mut stream.respond, StatusCode::OK, Some(&stream.own)) else {
@@ -149,14 +157,11 @@ async fn deliver(
             connection,
             "the peer gave up before the application answered".to_owned(),
         );
-        return;
+        return None;
     };
     let down = Down::Open(stream.body);
-    let pumped = Pump::new(app, send, down, stream.guard, Inward(connection)).await;
-    pumped
-        .meter
-        .0
-        .finish(Instant::now(), &streamed(pumped.result));
+    let pump = Pump::new(app, send, down, stream.guard, Inward(connection));
+    Some(Flow::Tunnel(pump))
 }
 
 fn early(pod: &Pod, peer: &Peer, reason: &'static str, error: &dyn std::fmt::Display) {
@@ -247,17 +252,4 @@ fn answer(
     respond
         .send_response(response, status != StatusCode::OK)
         .ok()
-}
-
-/// Counts a connection whose application is upstream.
-struct Inward(Connection);
-
-impl Meter for Inward {
-    fn sent_by_app(&self, bytes: u64) {
-        self.0.add_sent(bytes);
-    }
-
-    fn given_to_app(&self, bytes: u64) {
-        self.0.add_received(bytes);
-    }
 }

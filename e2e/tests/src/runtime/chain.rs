@@ -225,7 +225,8 @@ fn within_limit(command: &mut Command, input: &[u8]) -> Result<Ran> {
     let (output, took) = thread::scope(|scope| {
         scope.spawn(move || {
             if end.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
-                drop(kill(process, Signal::SIGKILL));
+                // It may have ended at this very moment.
+                let _ = kill(process, Signal::SIGKILL);
             }
         });
         let output = child.wait_with_output();

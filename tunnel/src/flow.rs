@@ -1,0 +1,104 @@
+//! A connection once it is set up: bytes both ways, then the line that tells its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tunnel_hbone::{Meter, Pump, Relay, StreamError};
+use tunnel_model::ResponseFlag;
+use tunnel_telemetry::{Connection, Outcome};
+
+/// What is left of a connection after its decision has been carried out.
+pub(crate) enum Flow<M> {
+    /// Between the application and a stream of a tunnel.
+    Tunnel(Pump<M>),
+    /// Between two plain connections.
+    Plain(Relay<M>),
+}
+
+// A future of its own rather than an async function: that would keep a copy of the pump for every
+// hand it passes through, in each live connection.
+impl<M: Counted> Future for Flow<M> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let (meter, outcome) = match self.get_mut() {
+            Self::Tunnel(pump) => {
+                let pumped = ready!(Pin::new(pump).poll(cx));
+                (pumped.meter, streamed(pumped.result))
+            }
+            Self::Plain(relay) => {
+                let (meter, result) = ready!(Pin::new(relay).poll(cx));
+                (meter, relayed(result))
+            }
+        };
+        meter.into_connection().finish(Instant::now(), &outcome);
+        Poll::Ready(())
+    }
+}
+
+/// A meter that counts for log and metrics.
+pub(crate) trait Counted: Meter {
+    /// What it counted for.
+    fn into_connection(self) -> Connection;
+}
+
+/// Counts a connection whose application (or first connection) is downstream.
+pub(crate) struct Outward(pub Connection);
+
+impl Meter for Outward {
+    fn sent_by_app(&self, bytes: u64) {
+        self.0.add_received(bytes);
+    }
+
+    fn given_to_app(&self, bytes: u64) {
+        self.0.add_sent(bytes);
+    }
+}
+
+impl Counted for Outward {
+    fn into_connection(self) -> Connection {
+        self.0
+    }
+}
+
+/// Counts a connection whose application is upstream.
+pub(crate) struct Inward(pub Connection);
+
+impl Meter for Inward {
+    fn sent_by_app(&self, bytes: u64) {
+        self.0.add_sent(bytes);
+    }
+
+    fn given_to_app(&self, bytes: u64) {
+        self.0.add_received(bytes);
+    }
+}
+
+impl Counted for Inward {
+    fn into_connection(self) -> Connection {
+        self.0
+    }
+}
+
+fn streamed(result: Result<(), StreamError>) -> Outcome {
+    let Err(error) = result else {
+        return Outcome::Done;
+    };
+    let flag = match &error {
+        StreamError::Status(status) if status.as_u16() == 401 => ResponseFlag::Deny,
+        _ => ResponseFlag::Connect,
+    };
+    let error = error.to_string();
+    Outcome::Failed { flag, error }
+}
+
+fn relayed(result: std::io::Result<()>) -> Outcome {
+    result.map_or_else(
+        |error| {
+            let (flag, error) = (ResponseFlag::Connect, error.to_string());
+            Outcome::Failed { flag, error }
+        },
+        |()| Outcome::Done,
+    )
+}
