@@ -64,12 +64,20 @@ impl Ran {
     /// It died, or failed without a proper document.
     pub fn code(&self) -> Result<u64> {
         if self.exit == Some(0) {
-            ensure!(self.output["code"].is_null(), "an error with exit code 0: {self:?}");
+            ensure!(
+                self.output["code"].is_null(),
+                "an error with exit code 0: {self:?}"
+            );
             return Ok(0);
         }
-        let proper = self.exit == Some(1) && self.output["msg"].as_str().is_some_and(|msg| !msg.is_empty());
+        let proper = self.exit == Some(1)
+            && self.output["msg"]
+                .as_str()
+                .is_some_and(|msg| !msg.is_empty());
         ensure!(proper, "no error document: {self:?}");
-        self.output["code"].as_u64().with_context(|| format!("no code: {self:?}"))
+        self.output["code"]
+            .as_u64()
+            .with_context(|| format!("no code: {self:?}"))
     }
 }
 
@@ -141,7 +149,11 @@ impl Network {
     /// It cannot be started or does not end.
     pub fn bridge(&self, verb: &str, pod: &Sandbox, previous: &Value) -> Result<Ran> {
         let program = self.plugins.join("bridge");
-        self.call(&program, &self.environment(verb, pod), &self.input(&self.bridge, previous))
+        self.call(
+            &program,
+            &self.environment(verb, pod),
+            &self.input(&self.bridge, previous),
+        )
     }
 
     /// Calls our plugin.
@@ -149,7 +161,11 @@ impl Network {
     /// # Errors
     /// It cannot be started or does not end.
     pub fn mesh(&self, verb: &str, pod: &Sandbox, previous: &Value) -> Result<Ran> {
-        self.call(&self.ours, &self.environment(verb, pod), &self.input(&self.mesh, previous))
+        self.call(
+            &self.ours,
+            &self.environment(verb, pod),
+            &self.input(&self.mesh, previous),
+        )
     }
 
     /// Calls our plugin with any environment and input.
@@ -189,8 +205,18 @@ impl Network {
         })
     }
 
-    fn call(&self, program: &Path, environment: &BTreeMap<&'static str, String>, input: &Value) -> Result<Ran> {
-        execute(&self.node, program, environment, input.to_string().as_bytes())
+    fn call(
+        &self,
+        program: &Path,
+        environment: &BTreeMap<&'static str, String>,
+        input: &Value,
+    ) -> Result<Ran> {
+        execute(
+            &self.node,
+            program,
+            environment,
+            input.to_string().as_bytes(),
+        )
     }
 }
 
@@ -206,11 +232,22 @@ pub fn execute(
 ) -> Result<Ran> {
     let mut command = Command::new(program);
     command.env_clear().envs(environment);
-    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env(
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // The process is born in the namespace of the thread that makes it.
-    inside(netns, || within_limit(&mut command, input))?
-        .with_context(|| format!("{} as {:?}", program.display(), environment.get("CNI_COMMAND")))
+    inside(netns, || within_limit(&mut command, input))?.with_context(|| {
+        format!(
+            "{} as {:?}",
+            program.display(),
+            environment.get("CNI_COMMAND")
+        )
+    })
 }
 
 fn within_limit(command: &mut Command, input: &[u8]) -> Result<Ran> {

@@ -26,8 +26,18 @@ impl Journal {
     /// The file cannot be read.
     pub fn code(&self, verb: &str, skip: usize) -> Result<Option<u64>> {
         let calls = self.calls()?;
-        let last = calls.iter().skip(skip).rev().find(|call| call["verb"] == verb);
-        Ok(last.map(|call| if call["ok"] == true { 0 } else { call["code"].as_u64().unwrap_or(u64::MAX) }))
+        let last = calls
+            .iter()
+            .skip(skip)
+            .rev()
+            .find(|call| call["verb"] == verb);
+        Ok(last.map(|call| {
+            if call["ok"] == true {
+                0
+            } else {
+                call["code"].as_u64().unwrap_or(u64::MAX)
+            }
+        }))
     }
 }
 

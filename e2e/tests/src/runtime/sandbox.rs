@@ -82,7 +82,11 @@ impl Sandbox {
         for name in ["iptables-save", "ip6tables-save"] {
             let program = find_program(name)?;
             let text = inside(&self.path, || run(&mut Command::new(program)))?.context(name)?;
-            found.extend(text.lines().filter(|line| line.contains("ISTIO_")).map(str::to_owned));
+            found.extend(
+                text.lines()
+                    .filter(|line| line.contains("ISTIO_"))
+                    .map(str::to_owned),
+            );
         }
         Ok(found)
     }

@@ -21,14 +21,18 @@ impl Table {
         Self {
             title: title.to_owned(),
             columns: owned(columns),
-            rows: rows.iter().map(|(name, cells)| ((*name).to_owned(), owned(cells))).collect(),
+            rows: rows
+                .iter()
+                .map(|(name, cells)| ((*name).to_owned(), owned(cells)))
+                .collect(),
             seen: BTreeMap::new(),
         }
     }
 
     /// Writes a cell down.
     pub fn saw(&mut self, row: &str, column: &str, cell: impl Display) {
-        self.seen.insert((row.to_owned(), column.to_owned()), cell.to_string());
+        self.seen
+            .insert((row.to_owned(), column.to_owned()), cell.to_string());
     }
 
     fn cells(&self) -> Vec<(&str, &str, &str, Option<&String>)> {
@@ -45,8 +49,17 @@ impl Table {
     /// As text: what was seen.
     #[must_use]
     pub fn text(&self) -> String {
-        let first = self.rows.iter().map(|(row, _)| row.len()).max().unwrap_or(0);
-        let widths: Vec<usize> = self.columns.iter().map(|column| column.len().max(5)).collect();
+        let first = self
+            .rows
+            .iter()
+            .map(|(row, _)| row.len())
+            .max()
+            .unwrap_or(0);
+        let widths: Vec<usize> = self
+            .columns
+            .iter()
+            .map(|column| column.len().max(5))
+            .collect();
         let mut text = format!("{}\n  {:first$}", self.title, "");
         for (column, width) in self.columns.iter().zip(&widths) {
             let _ = write!(text, "  {column:>width$}");
@@ -75,12 +88,25 @@ impl Table {
             match seen {
                 Some(seen) if seen == expected => {}
                 Some(seen) => wrong.push(format!("{row} at {column}: {seen}, not {expected}")),
-                None => wrong.push(format!("{row} at {column}: not exercised, must be {expected}")),
+                None => wrong.push(format!(
+                    "{row} at {column}: not exercised, must be {expected}"
+                )),
             }
         }
-        let asked = |key: &(String, String)| cells.iter().any(|cell| cell.0 == key.0 && cell.1 == key.1);
-        wrong.extend(self.seen.keys().filter(|key| !asked(key)).map(|key| format!("{key:?}: nobody asked")));
-        ensure!(wrong.is_empty(), "{}:\n  {}", self.title, wrong.join("\n  "));
+        let asked =
+            |key: &(String, String)| cells.iter().any(|cell| cell.0 == key.0 && cell.1 == key.1);
+        wrong.extend(
+            self.seen
+                .keys()
+                .filter(|key| !asked(key))
+                .map(|key| format!("{key:?}: nobody asked")),
+        );
+        ensure!(
+            wrong.is_empty(),
+            "{}:\n  {}",
+            self.title,
+            wrong.join("\n  ")
+        );
         Ok(())
     }
 }

@@ -1,0 +1,78 @@
+//! What our plugin adds to the time a pod takes to come up.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+use e2e_netlab::mesh::Mesh;
+use e2e_netlab::{Lab, PodSpec};
+use e2e_tests::runtime::{self, MESHED, Network, PLAIN, Sandbox, Times};
+use std::time::Duration;
+
+/// Of each sort.
+const PODS: usize = 200;
+/// Pods of one service account share an identity, as replicas do.
+const REPLICAS: usize = 20;
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn told(namespace: &str) -> Mesh {
+    let mut mesh = runtime::namespaces();
+    for number in 0..PODS {
+        let spec = PodSpec::idle(namespace, &format!("pod-{number}"));
+        mesh.pod(&spec, &format!("account-{}", number / REPLICAS));
+    }
+    mesh
+}
+
+/// The pods that the agent says it serves.
+fn served(lab: &Lab) -> usize {
+    let dump = lab.nodes()[0].agent_dump().unwrap();
+    let pods = dump["pods"].as_array().unwrap();
+    pods.iter().filter(|pod| pod["stage"] == "enrolled").count()
+}
+
+#[test]
+fn add_costs_little_in_the_mesh_and_less_outside_it() {
+    let lab = runtime::lab(&["a"], &told(MESHED)).unwrap();
+    let network = Network::new(&lab, &lab.nodes()[0], "1.0.0", "latency", 94).unwrap();
+    let (mut alone, mut within, mut outside) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pods = Vec::with_capacity(3 * PODS);
+    // In turns, so that whatever else the machine does hits all three alike. They stay: the last
+    // pod comes to a node as full as a node gets.
+    for number in 0..PODS {
+        let name = format!("pod-{number}");
+        let [bridged, meshed, plain] = ["bridged", MESHED, PLAIN]
+            .map(|namespace| Sandbox::create(&lab, namespace, &name).unwrap());
+        alone.push(network.attach(&bridged).unwrap());
+        within.push(network.add(&meshed).unwrap());
+        outside.push(network.add(&plain).unwrap());
+        pods.extend([bridged, meshed, plain]);
+    }
+    assert_eq!(served(&lab), PODS, "every pod in the mesh, and no other");
+    let bridge: Times = alone.iter().map(|added| added.bridge).collect();
+    let [within, outside] =
+        [within, outside].map(|all| all.iter().map(|added| added.mesh).collect::<Times>());
+    println!("ADD, {PODS} pods of each sort:");
+    println!("  the bridge alone            {bridge}");
+    println!("  we add, in the mesh         {within}");
+    println!("  we add, outside the mesh    {outside}");
+    // A machine whose bridge plugin strays that far from its own median is busy with something
+    // else; the tail then is the machine's, the median is still ours.
+    let spread = bridge.percentile(99).as_secs_f64() / bridge.percentile(50).as_secs_f64();
+    let slack = (spread / 1.5).clamp(1.0, 4.0);
+    for (what, times, p50, p99) in [
+        ("in the mesh", &within, millis(12), millis(30)),
+        ("outside the mesh", &outside, millis(3), millis(8)),
+    ] {
+        let (p50_is, p99_is) = (times.percentile(50), times.percentile(99));
+        assert!(
+            p50_is <= p50,
+            "{what}: p50 is {p50_is:?}, more than {p50:?}"
+        );
+        let p99 = p99.mul_f64(slack);
+        assert!(
+            p99_is <= p99,
+            "{what}: p99 is {p99_is:?}, more than {p99:?}"
+        );
+    }
+}
