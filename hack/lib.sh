@@ -64,30 +64,32 @@ target_directory() {
         sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }
 
-# build_static PACKAGE PROGRAM: a release build that needs no library of its machine; prints its path.
+# build_static PROGRAM PACKAGE...: release builds that need no library of their machine; prints where
+# PROGRAM is. One call for many packages compiles what they share once.
 build_static() {
-    local triple
+    local triple program=$1 package packages=()
+    shift
+    for package in "$@"; do packages+=(-p "$package"); done
     triple=$(rustc -vV | sed -n 's/^host: //p')
     # With an explicit target the flags do not reach build scripts and procedural macros.
-    (cd "$repository" && cargo build --release --locked -p "$1" --bin "$2" --target "$triple" \
+    (cd "$repository" && cargo build --release --locked "${packages[@]}" --bins --target "$triple" \
         --config "target.$triple.rustflags=['-C','target-feature=+crt-static']" \
         --config "profile.release.strip='symbols'" >&2)
-    printf '%s/%s/release/%s\n' "$(target_directory)" "$triple" "$2"
+    printf '%s/%s/release/%s\n' "$(target_directory)" "$triple" "$program"
 }
 
 # Builds all programs of a lab into one directory and prints it: ambient-agent, ambient-cni, podkit, lab.
 build_lab() {
-    local target bin plugin podkit
-    target=$(target_directory)
-    bin="$target/lab-bin"
-    say "building the agent and the lab"
-    (cd "$repository" && cargo build --release --locked -p node-agent -p e2e-netlab >&2)
-    say "building the plugin, static"
-    plugin=$("$repository/hack/build-plugin")
-    say "building the pods' program, static"
-    podkit=$(build_static e2e-podkit podkit)
+    local built bin
+    bin="$(target_directory)/lab-bin"
+    say "building the plugin"
+    built=$("$repository/hack/build-plugin")
     mkdir -p "$bin"
-    ln -sf "$target/release/ambient-agent" "$target/release/lab" "$plugin" "$podkit" "$bin/"
+    ln -sf "$built" "$bin/"
+    say "building the agent, the lab and the pods' program"
+    built=$(build_static ambient-agent node-agent e2e-netlab e2e-podkit)
+    built=$(dirname "$built")
+    ln -sf "$built/ambient-agent" "$built/lab" "$built/podkit" "$bin/"
     printf '%s\n' "$bin"
 }
 
