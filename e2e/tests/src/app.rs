@@ -25,6 +25,8 @@ pub enum Kind {
     Hash,
     /// Reads a number, then sends as many bytes of the pattern and closes.
     Send,
+    /// The same, but closes only after the client has.
+    SendAndWait,
     /// Accepts and never reads.
     Stall,
     /// Says who called, and closes.
@@ -107,10 +109,13 @@ fn serve(kind: Kind, stream: &TcpStream) -> Result<()> {
             let (count, hash) = read_and_hash(&mut reader)?;
             writer.write_all(format!("{count} {hash}\n").as_bytes())?;
         }
-        Kind::Send => {
+        Kind::Send | Kind::SendAndWait => {
             let mut line = String::new();
             BufReader::new(reader).read_line(&mut line)?;
             write_pattern(&mut writer, line.trim().parse()?)?;
+            if kind == Kind::SendAndWait {
+                std::io::copy(&mut reader, &mut std::io::sink())?;
+            }
         }
         Kind::Stall => {
             stream.set_read_timeout(None)?;
@@ -221,9 +226,29 @@ pub fn upload(from: &Pod, to: SocketAddr, bytes: u64) -> Result<()> {
 pub fn download(from: &Pod, to: SocketAddr, bytes: u64) -> Result<()> {
     let stream = connect(from, to)?;
     (&stream).write_all(format!("{bytes}\n").as_bytes())?;
-    let got = read_and_hash(&mut &stream)?;
+    same(&read_and_hash(&mut &stream)?, bytes)
+}
+
+/// The same, but closes first, when it has all of it.
+///
+/// # Errors
+/// They differ, or more comes.
+pub fn download_and_close(from: &Pod, to: SocketAddr, bytes: u64) -> Result<()> {
+    let stream = connect(from, to)?;
+    (&stream).write_all(format!("{bytes}\n").as_bytes())?;
+    same(&read_and_hash(&mut (&stream).take(bytes))?, bytes)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut rest = Vec::new();
+    (&stream)
+        .read_to_end(&mut rest)
+        .context("the server's end")?;
+    ensure!(rest.is_empty(), "{} bytes too many", rest.len());
+    Ok(())
+}
+
+fn same(got: &(u64, String), bytes: u64) -> Result<()> {
     let expected = (bytes, write_pattern(&mut std::io::sink(), bytes)?);
-    ensure!(got == expected, "received {got:?}, expected {expected:?}");
+    ensure!(*got == expected, "received {got:?}, expected {expected:?}");
     Ok(())
 }
 
