@@ -173,7 +173,7 @@ impl Network {
     /// # Errors
     /// It cannot be started or does not end.
     pub fn raw(&self, environment: &BTreeMap<&'static str, String>, input: &[u8]) -> Result<Ran> {
-        execute(&self.node, &self.ours, environment, input)
+        execute(&self.node, &self.ours, &[], environment, input)
     }
 
     /// ADD of the bridge alone: its result.
@@ -214,6 +214,7 @@ impl Network {
         execute(
             &self.node,
             program,
+            &[],
             environment,
             input.to_string().as_bytes(),
         )
@@ -227,11 +228,12 @@ impl Network {
 pub fn execute(
     netns: &Path,
     program: &Path,
+    arguments: &[&str],
     environment: &BTreeMap<&'static str, String>,
     input: &[u8],
 ) -> Result<Ran> {
     let mut command = Command::new(program);
-    command.env_clear().envs(environment);
+    command.args(arguments).env_clear().envs(environment);
     command.env(
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -243,7 +245,7 @@ pub fn execute(
     // The process is born in the namespace of the thread that makes it.
     inside(netns, || within_limit(&mut command, input))?.with_context(|| {
         format!(
-            "{} as {:?}",
+            "{} {arguments:?} as {:?}",
             program.display(),
             environment.get("CNI_COMMAND")
         )

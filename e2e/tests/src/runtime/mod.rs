@@ -1,15 +1,15 @@
 //! What the tests with real containerds stand on besides the lab: foreign CNI programs, the plugin chain executed as a
-//! runtime's library does, the plugin's own journal, tables of cells, percentiles.
+//! runtime's library does, what a runtime really asked of ours, tables of cells, percentiles.
 
 mod chain;
-mod journal;
 mod sandbox;
+mod spy;
 mod stats;
 mod table;
 
 pub use chain::{Added, Network, Ran, execute};
-pub use journal::{Journal, Spy};
 pub use sandbox::Sandbox;
+pub use spy::{Seen, Spy};
 pub use stats::Times;
 pub use table::Table;
 
