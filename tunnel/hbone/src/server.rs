@@ -5,8 +5,8 @@ use std::io;
 use std::task::Poll;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
 use http::Request;
 use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -68,6 +68,9 @@ where
         .map_err(|_| TunnelError::HandshakeTimeout)?
         .map_err(|e| TunnelError::Http2(e.to_string()))?;
     let state = TunnelState::new();
+    // A stream that the peer resets is off the protocol's count at once, while what was begun for
+    // it here goes on for a while. Without a count of our own a peer could begin any number.
+    let bound = limits.max_streams as usize * 2;
     let mut watch = Watch::new(connection.ping_pong(), limits, None);
     let mut drain = std::pin::pin!(drain);
     let mut draining = false;
@@ -78,6 +81,9 @@ where
         }
         let ended = loop {
             match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((_, mut respond)))) if state.streams() >= bound => {
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                }
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     handle(Incoming {
                         request,
