@@ -177,13 +177,7 @@ impl<M: Meter> Pump<M> {
         };
         while !self.peer_done {
             match body.poll_data(cx) {
-                Poll::Ready(Some(Ok(data))) if data.len() < SMALL => {
-                    self.small.extend_from_slice(&data);
-                }
-                Poll::Ready(Some(Ok(data))) => {
-                    flush_small(&mut self.small, &mut self.waiting);
-                    self.waiting.push_back(data);
-                }
+                Poll::Ready(Some(Ok(data))) => keep(&mut self.small, &mut self.waiting, data),
                 Poll::Ready(Some(Err(error))) => {
                     // RFC 9113 8.5 has FIN as END_STREAM; peers also end a stream by these two.
                     let clean = matches!(error.reason(), Some(Reason::NO_ERROR | Reason::CANCEL));
@@ -196,7 +190,7 @@ impl<M: Meter> Pump<M> {
                 Poll::Pending => break,
             }
         }
-        flush_small(&mut self.small, &mut self.waiting);
+        settle(&mut self.small, &mut self.waiting);
         Ok(())
     }
 
@@ -257,8 +251,24 @@ impl<M: Meter> Pump<M> {
     }
 }
 
-fn flush_small(small: &mut BytesMut, waiting: &mut VecDeque<Bytes>) {
-    if !small.is_empty() {
+/// Puts what arrived behind what waits already.
+pub(crate) fn keep(small: &mut BytesMut, waiting: &mut VecDeque<Bytes>, data: Bytes) {
+    let whole = data.len() >= SMALL;
+    if !whole {
+        small.extend_from_slice(&data);
+    }
+    if (whole || small.len() >= SMALL) && !small.is_empty() {
+        waiting.push_back(std::mem::take(small).freeze());
+    }
+    if whole {
+        waiting.push_back(data);
+    }
+}
+
+/// Hands out small pieces when nothing else waits. While something does, they go on gathering from
+/// one turn to the next: a peer may send its million frames one a turn.
+pub(crate) fn settle(small: &mut BytesMut, waiting: &mut VecDeque<Bytes>) {
+    if waiting.is_empty() && !small.is_empty() {
         waiting.push_back(std::mem::take(small).freeze());
     }
 }
@@ -267,6 +277,17 @@ fn flush_small(small: &mut BytesMut, waiting: &mut VecDeque<Bytes>) {
 pub fn abort(app: &TcpStream) {
     // Fails only on a socket that is dead already.
     drop(app.set_zero_linger());
+}
+
+/// A pump that is cut off (its pod is gone, the process ends) must not look like one whose streams
+/// have ended: both sides would take what they got so far for the whole.
+impl<M> Drop for Pump<M> {
+    fn drop(&mut self) {
+        if self.meter.is_some() && !std::thread::panicking() {
+            self.send.send_reset(Reason::CONNECT_ERROR);
+            abort(&self.app);
+        }
+    }
 }
 
 impl<M: Meter> Future for Pump<M> {

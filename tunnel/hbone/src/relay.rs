@@ -107,6 +107,16 @@ impl Direction {
     }
 }
 
+/// A relay that is cut off must not look like one whose connections have ended.
+impl<M> Drop for Relay<M> {
+    fn drop(&mut self) {
+        if self.meter.is_some() {
+            abort(&self.first);
+            abort(&self.second);
+        }
+    }
+}
+
 impl<M: Meter> Future for Relay<M> {
     type Output = (M, io::Result<()>);
 

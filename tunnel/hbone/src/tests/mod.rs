@@ -4,6 +4,7 @@ mod loopback;
 
 use http::HeaderMap;
 
+use super::pump::{keep, settle};
 use super::{Baggage, ConnectHead, connect_request};
 
 #[test]
@@ -49,6 +50,23 @@ fn a_name_with_control_characters_is_an_error_not_a_header() {
         span: 1,
     };
     assert!(connect_request(&head).is_err());
+}
+
+#[test]
+fn small_pieces_are_kept_together_across_turns_and_in_order() {
+    let (mut small, mut waiting) = (bytes::BytesMut::new(), std::collections::VecDeque::new());
+    let mut sent = Vec::new();
+    for n in 0..20_000_u32 {
+        let size = if n == 15_000 { 5000 } else { 1 };
+        let data = vec![u8::try_from(n % 251).unwrap(); size];
+        sent.extend_from_slice(&data);
+        keep(&mut small, &mut waiting, data.into());
+        settle(&mut small, &mut waiting);
+    }
+    assert!(waiting.len() < 10, "{} records", waiting.len());
+    let mut kept = waiting.into_iter().flatten().collect::<Vec<u8>>();
+    kept.extend_from_slice(&small);
+    assert!(kept == sent);
 }
 
 #[test]
