@@ -1,5 +1,6 @@
 //! The dialling side of a tunnel.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -18,10 +19,14 @@ use crate::error::TunnelError;
 use crate::limits::Limits;
 use crate::record::TlsIo;
 
+/// The way to open streams. Once it is taken away the library ends the connection by itself, but
+/// only when the last stream has ended and all that was buffered has been sent.
+type Opener = Rc<RefCell<Option<SendRequest<Bytes>>>>;
+
 /// An established tunnel: streams are opened on it until it is full, retired or closed.
 #[derive(Clone, Debug)]
 pub struct ClientTunnel {
-    send: SendRequest<Bytes>,
+    send: Opener,
     state: Rc<TunnelState>,
     pool_streams: usize,
 }
@@ -67,6 +72,8 @@ impl ClientTunnel {
         let state = TunnelState::new();
         let mut watch = Watch::new(connection.ping_pong(), limits, Some(limits.idle));
         let watched = Rc::clone(&state);
+        let send: Opener = Rc::new(RefCell::new(Some(send)));
+        let opener = Rc::clone(&send);
         let drive = async move {
             let result = {
                 let mut connection = pin!(connection);
@@ -79,15 +86,20 @@ impl ClientTunnel {
                         return polled;
                     }
                     if watched.retired_and_unused() {
-                        return Poll::Ready(Ok(()));
+                        opener.take();
                     }
-                    match watch.poll(cx, &watched, io.received()) {
-                        Poll::Ready(Verdict::Idle) => Poll::Ready(Ok(())),
-                        Poll::Ready(Verdict::Silent) => {
-                            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                    while let Poll::Ready(verdict) = watch.poll(cx, &watched, io.received()) {
+                        match verdict {
+                            Verdict::Silent => {
+                                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                            }
+                            Verdict::Idle => {
+                                watched.retire();
+                                opener.take();
+                            }
                         }
-                        Poll::Pending => Poll::Pending,
                     }
+                    Poll::Pending
                 })
                 .await
             };
@@ -107,8 +119,19 @@ impl ClientTunnel {
     /// Whether another stream can be opened now.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let limit = self.pool_streams.min(self.send.current_max_send_streams());
+        let limit = self.send.borrow().as_ref().map_or(0, |send| {
+            self.pool_streams.min(send.current_max_send_streams())
+        });
         self.state.usable() && self.state.streams() < limit
+    }
+
+    /// No new streams; the tunnel closes when the last one has ended and its bytes are sent, at
+    /// once if there is none.
+    pub fn retire(&self) {
+        self.state.retire();
+        if self.state.streams() == 0 {
+            self.send.take();
+        }
     }
 
     /// The tunnel's shared state.
@@ -137,7 +160,8 @@ impl ClientTunnel {
             self.state.retire();
             TunnelError::Closed
         };
-        let mut send = self.send.clone().ready().await.map_err(closed)?;
+        let opener = self.send.borrow().clone().ok_or(TunnelError::Closed)?;
+        let mut send = opener.ready().await.map_err(closed)?;
         let (response, send) = send.send_request(request, false).map_err(closed)?;
         Ok(OpenStream {
             response,

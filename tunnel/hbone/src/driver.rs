@@ -133,6 +133,7 @@ impl Watch {
 
     fn look(&mut self, now: Instant, state: &TunnelState, received: u64) -> Option<Verdict> {
         if state.streams() == 0
+            && !state.retired.get()
             && let Some(idle) = self.idle
         {
             match state.unused_since.get() {

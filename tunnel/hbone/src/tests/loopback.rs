@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
@@ -53,12 +53,28 @@ async fn pair() -> (TcpStream, TcpStream) {
 
 /// A tunnel whose far end gives every stream to `app`.
 async fn tunnel(limits: Limits, app: SocketAddr) -> ClientTunnel {
+    tunnel_to(limits, move |incoming| {
+        drop(spawn_local(deliver(incoming, app)));
+    })
+    .await
+}
+
+/// A tunnel whose far end gives every stream to `handle`.
+async fn tunnel_to(limits: Limits, handle: impl FnMut(Incoming) + 'static) -> ClientTunnel {
+    tunnel_over(pair().await, limits, handle).await
+}
+
+/// The same over any pair of byte streams.
+async fn tunnel_over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    (near, far): (S, S),
+    limits: Limits,
+    handle: impl FnMut(Incoming) + 'static,
+) -> ClientTunnel {
     let authority = Arc::new(TestAuthority::new("test"));
     let (client, server) = (
         certificate(&authority, "client").await,
         certificate(&authority, "server").await,
     );
-    let (near, far) = pair().await;
     let served = limits.clone();
     spawn_local(async move {
         let (io, chain) = crate::accept(far, Arc::clone(&server.server), PATIENCE)
@@ -66,7 +82,6 @@ async fn tunnel(limits: Limits, app: SocketAddr) -> ClientTunnel {
             .unwrap();
         let peer = tunnel_credentials::peer_identity(&chain).unwrap();
         assert_eq!(peer.service_account(), "client");
-        let handle = |incoming: Incoming| drop(spawn_local(deliver(incoming, app)));
         crate::serve(io, &served, std::future::pending(), handle)
             .await
             .ok();
@@ -284,5 +299,100 @@ fn a_peer_that_only_connects_is_dropped_in_time() {
             matches!(error, crate::TunnelError::HandshakeTimeout),
             "{error}"
         );
+    });
+}
+
+#[test]
+fn a_tunnel_that_retires_first_sends_what_it_was_given() {
+    const SIZE: usize = 3 << 20;
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let reader = spawn_local(async move {
+            let mut app = listener.accept().await.unwrap().0;
+            app.shutdown().await.unwrap();
+            let mut room = vec![0; 256 << 10];
+            let mut total = 0;
+            loop {
+                match app.read(&mut room).await.unwrap() {
+                    0 => return total,
+                    n => total += n,
+                }
+            }
+        });
+        // A narrow connection: what it does not take waits in the tunnel.
+        let pipe = tokio::io::duplex(1000);
+        let tunnel = tunnel_over(pipe, Limits::default(), move |incoming| {
+            drop(spawn_local(deliver(incoming, address)));
+        })
+        .await;
+        let (mut app, done) = stream(&tunnel, 80).await;
+        tunnel.retire();
+        assert!(!tunnel.has_room());
+        app.write_all(&vec![3; SIZE]).await.unwrap();
+        app.shutdown().await.unwrap();
+        done.await.unwrap().unwrap();
+        assert_eq!(reader.await.unwrap(), SIZE);
+    });
+}
+
+#[test]
+fn a_pump_that_is_cut_off_is_no_end_of_stream() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tunnel = tunnel(Limits::default(), address).await;
+        let (mut near, pump) = stream(&tunnel, 80).await;
+        let mut far = listener.accept().await.unwrap().0;
+        near.write_all(b"half").await.unwrap();
+        let mut half = [0; 4];
+        far.read_exact(&mut half).await.unwrap();
+        pump.abort();
+        for app in [&mut near, &mut far] {
+            let end = app.read(&mut [0]).await.unwrap_err();
+            assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+    });
+}
+
+#[test]
+fn what_a_reset_stream_began_still_counts() {
+    run(async {
+        let limits = Limits {
+            max_streams: 4,
+            ..Limits::default()
+        };
+        let begun = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let slow = Rc::clone(&begun);
+        let tunnel = tunnel_to(limits, move |incoming| slow.borrow_mut().push(incoming)).await;
+        let head = ConnectHead {
+            authority: "10.0.0.1:80".parse().unwrap(),
+            baggage: "",
+            client: "10.0.0.2:5".parse().unwrap(),
+            service: None,
+            trace: 1,
+            span: 1,
+        };
+        for _ in 0..8 {
+            let before = begun.borrow().len();
+            let request = connect_request(&head).unwrap();
+            let open = tunnel.open(request, tunnel.reserve()).await.unwrap();
+            while begun.borrow().len() == before {
+                tokio::task::yield_now().await;
+            }
+            // The peer takes it back, and the protocol counts it no more.
+            drop(open);
+        }
+        let request = connect_request(&head).unwrap();
+        let open = tunnel.open(request, tunnel.reserve()).await.unwrap();
+        let refused = open.response.await.unwrap_err();
+        assert_eq!(refused.reason(), Some(h2::Reason::REFUSED_STREAM));
+        assert_eq!(begun.borrow().len(), 8);
+        begun.borrow_mut().clear();
+        let request = connect_request(&head).unwrap();
+        let _open = tunnel.open(request, tunnel.reserve()).await.unwrap();
+        while begun.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
     });
 }
