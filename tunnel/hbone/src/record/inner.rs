@@ -13,6 +13,9 @@ use crate::buffers;
 
 /// Plaintext gathered before it is sealed: one full TLS record (RFC 8446 5.1).
 pub(super) const RECORD: usize = 16 * 1024;
+/// Plaintext that HTTP/2 is given in one turn of the event loop. It reads on until there is no more,
+/// so a peer that never stops sending would keep the streams and everybody else on the thread waiting.
+pub(super) const TURN: usize = 256 * 1024;
 /// Ciphertext waiting to be sent before writers are held back, bytes.
 pub(super) const HIGH_WATER: usize = 512 * 1024;
 /// Worst case growth of a record: header, content type, tag (RFC 8446 5.2), rounded up.
@@ -41,6 +44,8 @@ pub(super) struct Inner<S, R> {
     /// Encrypted, not yet sent: `sealed[sent..]`.
     pub(super) sealed: Vec<u8>,
     pub(super) sent: usize,
+    /// Plaintext that may still be read in this turn of the event loop.
+    pub(super) turn: usize,
     pub(super) ended: bool,
     pub(super) closing: bool,
     pub(super) received_total: u64,
@@ -59,6 +64,7 @@ impl<S, R> Inner<S, R> {
             gathered: Vec::new(),
             sealed: Vec::new(),
             sent: 0,
+            turn: TURN,
             ended: false,
             closing: false,
             received_total: 0,
@@ -296,6 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
         let n = left.len().min(room.remaining());
         room.put_slice(&left[..n]);
         self.read += n;
+        self.turn = self.turn.saturating_sub(n);
         if self.read == self.decrypted.len() {
             self.read = 0;
             self.decrypted.clear();

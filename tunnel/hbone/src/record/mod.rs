@@ -19,7 +19,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::UnbufferedStatus;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use inner::{HIGH_WATER, Inner, RECORD, Step};
+use inner::{HIGH_WATER, Inner, RECORD, Step, TURN};
 use room::{append, encrypt_room};
 
 /// One side's TLS state machine.
@@ -105,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> TlsIo<S, R> {
     /// Encrypts what was gathered and sends it, as far as the socket takes it.
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
+        inner.turn = TURN;
         inner.seal_gathered()?;
         inner.poll_drain(cx)
     }
@@ -126,6 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> AsyncRead for TlsIo<S, R> {
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
+        if inner.turn == 0 {
+            // Others on this thread, and the streams of this tunnel, get their turn first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if inner.take_decrypted(room) || inner.ended {
                 return Poll::Ready(Ok(()));
