@@ -76,15 +76,15 @@ async fn greet(
 }
 
 fn refuse_tunnel(pod: &Pod, peer: SocketAddr, called: SocketAddr, error: &TunnelError) {
-    let reason = match error {
-        TunnelError::Certificate(_) => "no_certificate",
-        TunnelError::HandshakeTimeout => "handshake_timeout",
-        _ => "tls_failure",
+    let (reason, decided_by) = match error {
+        TunnelError::Certificate(_) => ("no_certificate", "identity"),
+        TunnelError::HandshakeTimeout => ("handshake_timeout", "timeout"),
+        _ => ("tls_failure", "tls"),
     };
     let refusal = EarlyRefusal {
         reason,
         error,
-        decided_by: "identity",
+        decided_by,
     };
     pod.context
         .parts
