@@ -67,6 +67,36 @@ struct Leave {
 impl Drop for Leave {
     fn drop(&mut self) {
         self.live.tasks.borrow_mut().remove(&self.id);
-        self.live.room.notify_one();
+        // All of them: whoever is woken may find nothing to accept, and would keep the others out.
+        self.live.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[test]
+    fn one_place_is_room_for_everybody_who_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        LocalSet::new().block_on(&runtime, async {
+            let live = Rc::new(Live::default());
+            let connection = live.spawn(std::future::pending());
+            let waiting: Vec<_> = (0..3)
+                .map(|_| {
+                    let live = Rc::clone(&live);
+                    tokio::task::spawn_local(async move { live.room(1).await })
+                })
+                .collect();
+            tokio::task::yield_now().await;
+            assert!(waiting.iter().all(|waits| !waits.is_finished()));
+            connection.abort();
+            for waits in waiting {
+                waits.await.expect("it ends");
+            }
+        });
     }
 }
