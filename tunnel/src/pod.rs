@@ -39,6 +39,8 @@ pub(crate) struct Pod {
     pub stock: Rc<Stock>,
     pub pool: Pool,
     pub live: Rc<Live>,
+    /// Tunnels the pod made. They outlive their last stream by the time its bytes take to leave.
+    pub tunnels: Rc<Live>,
     pub strangers: Strangers,
     own: RefCell<Option<(u64, Arc<Workload>)>>,
     acceptors: RefCell<Vec<AbortHandle>>,
@@ -54,6 +56,7 @@ impl Pod {
             stock,
             pool: Pool::default(),
             live: Rc::default(),
+            tunnels: Rc::default(),
             strangers,
             own: RefCell::default(),
             acceptors: RefCell::default(),

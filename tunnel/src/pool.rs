@@ -120,9 +120,14 @@ impl Pool {
         Found::Make(done)
     }
 
+    /// A destination that was never reached leaves nothing behind.
     fn forget_maker(&self, key: &PoolKey) {
-        if let Some(slot) = self.slots.borrow_mut().get_mut(key) {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(slot) = slots.get_mut(key) {
             slot.making = None;
+            if slot.tunnels.is_empty() {
+                slots.remove(key);
+            }
         }
     }
 
@@ -138,7 +143,7 @@ impl Pool {
     pub(crate) fn retire(&self) {
         for slot in self.slots.borrow_mut().values_mut() {
             for tunnel in slot.tunnels.drain(..) {
-                tunnel.state().retire();
+                tunnel.retire();
             }
         }
     }

@@ -127,16 +127,21 @@ fn admit(
 }
 
 /// Waits until no connection is left or the time is up; answers how many are left. Tunnels from
-/// peers count as connections and end by themselves once their streams have.
+/// peers count as connections and end by themselves once their streams have. The pod's own are
+/// waited for too: they may still hold bytes of connections that have ended.
 async fn drain(pods: &HashMap<Arc<str>, Rc<Pod>>, deadline: Instant) -> usize {
     for pod in pods.values() {
         pod.stop_accepting();
-        pod.pool.retire();
     }
     loop {
+        for pod in pods.values() {
+            // Each time: a connection that was being set up may have made one more.
+            pod.pool.retire();
+        }
         let left = pods.values().map(|pod| pod.live.count()).sum();
+        let tunnels: usize = pods.values().map(|pod| pod.tunnels.count()).sum();
         let now = Instant::now();
-        if left == 0 || now >= deadline {
+        if left + tunnels == 0 || now >= deadline {
             return left;
         }
         sleep_until(deadline.min(now + DRAIN_STEP)).await;

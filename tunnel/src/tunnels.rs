@@ -54,8 +54,9 @@ async fn make(pod: &Rc<Pod>, key: &PoolKey) -> Result<ClientTunnel, TunnelError>
         });
     }
     let (tunnel, drive) = ClientTunnel::start(io, limits).await?;
+    let tunnels = Rc::clone(&pod.tunnels);
     let pod = Rc::clone(pod);
-    tokio::task::spawn_local(async move {
+    tunnels.spawn(async move {
         if let Err(error) = drive.await {
             tracing::debug!(pod = %pod.facts.uid, %peer, %error, "tunnel ended");
         }
