@@ -27,7 +27,12 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
         return;
     };
     // Boxed: a tunnel does not carry its handshake along.
-    let greeted = Box::pin(greet(&pod, stream, peer, called)).await;
+    let greeted = {
+        let cut_off = CutOff(Some((&pod, peer, called)));
+        let greeted = Box::pin(greet(&pod, stream, peer, called)).await;
+        cut_off.in_time();
+        greeted
+    };
     pod.strangers.leave(ticket);
     let (io, peer) = match greeted {
         Ok(greeted) => greeted,
@@ -44,6 +49,30 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
     .await;
     if let Err(error) = served {
         tracing::warn!(pod = %pod.facts.uid, peer = %peer.address, identity = %peer.identity, %error, "tunnel from peer ended");
+    }
+}
+
+/// Says so when a handshake is ended from outside: to make room for others, or with its pod.
+struct CutOff<'a>(Option<(&'a Pod, SocketAddr, SocketAddr)>);
+
+impl CutOff<'_> {
+    fn in_time(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CutOff<'_> {
+    fn drop(&mut self) {
+        let Some((pod, peer, called)) = self.0 else {
+            return;
+        };
+        let refusal = EarlyRefusal {
+            reason: "handshake_cut_off",
+            error: &"TLS handshake ended to make room for newer ones, or because the pod left",
+            decided_by: "limits",
+        };
+        let telemetry = &pod.context.parts.telemetry;
+        telemetry.early_refusal(Direction::Inbound, peer, called, &refusal);
     }
 }
 
