@@ -140,6 +140,14 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_examples_are_good() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/host");
+        read_settings(&examples.join("agent.yaml")).unwrap();
+        read_roster(&examples.join("pods.yaml")).unwrap();
+        check_mesh(&examples.join("mesh.yaml")).unwrap();
+    }
+
+    #[test]
     fn an_empty_file_says_what_is_missing() {
         let error = read_settings(file("# nothing yet\n").path())
             .unwrap_err()

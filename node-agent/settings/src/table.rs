@@ -142,8 +142,8 @@ settings! {
     iptables_backend "iptablesBackend": IptablesBackend = Default::Is("auto"), Limits::Any, "";
     /// Threads that move traffic; auto takes half of the processors, at least one.
     worker_threads "workerThreads": WorkerThreads = Default::Is("auto"), Limits::Any, "";
-    /// Connections one pod may have open through the tunnel; further ones are refused with a log
-    /// line.
+    /// Connections one pod may have open through the tunnel, on each worker thread; further ones
+    /// wait to be accepted.
     max_connections_per_pod "maxConnectionsPerPod": u32 =
         Default::Is("20000"), Limits::Span("1", "1000000"), "connections";
     /// Streams a peer may open in one tunnel to a pod of this node.
