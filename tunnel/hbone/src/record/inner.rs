@@ -280,7 +280,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
 
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.sealed.len() {
-            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.sealed[self.sent..]))?;
+            let sent = Pin::new(&mut self.stream).poll_write(cx, &self.sealed[self.sent..]);
+            if sent.is_pending() {
+                self.forget_sent();
+            }
+            let n = ready!(sent)?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -292,6 +296,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
             self.sealed = Vec::new();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// A sender that its peer never catches up with never empties the buffer: what has been sent
+    /// would stay in it for as long as the connection lasts. Moves no more than was sent.
+    fn forget_sent(&mut self) {
+        if self.sent * 2 >= self.sealed.len() {
+            self.sealed.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 
     pub(super) fn take_decrypted(&mut self, room: &mut ReadBuf<'_>) -> bool {

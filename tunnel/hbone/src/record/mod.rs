@@ -115,6 +115,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> TlsIo<S, R> {
         self.0.borrow().received_total
     }
 
+    /// Room taken by what is encrypted, bytes.
+    #[cfg(test)]
+    pub(crate) fn room_sealed(&self) -> usize {
+        self.0.borrow().sealed.capacity()
+    }
+
     pub(crate) fn with_tls<T>(&self, look: impl FnOnce(&R) -> T) -> T {
         look(&self.0.borrow().tls)
     }

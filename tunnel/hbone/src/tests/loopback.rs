@@ -396,3 +396,34 @@ fn what_a_reset_stream_began_still_counts() {
         }
     });
 }
+
+#[test]
+fn a_connection_that_never_catches_up_keeps_only_what_is_not_sent() {
+    run(async {
+        let authority = Arc::new(TestAuthority::new("test"));
+        let (client, server) = (
+            certificate(&authority, "client").await,
+            certificate(&authority, "server").await,
+        );
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let peer = "127.0.0.1".parse().unwrap();
+        let (near, far) = tokio::join!(
+            crate::connect(near, peer, Arc::clone(&client.client), PATIENCE),
+            crate::accept(far, Arc::clone(&server.server), PATIENCE),
+        );
+        let (mut near, mut far) = (near.unwrap().0, far.unwrap().0);
+        spawn_local(async move {
+            let mut room = vec![0; 64 << 10];
+            while far.read(&mut room).await.is_ok_and(|n| n > 0) {
+                // One turn of the event loop is over.
+                std::future::poll_fn(|cx| far.poll_send(cx)).await.unwrap();
+            }
+        });
+        let piece = vec![5; 64 << 10];
+        for _ in 0..300 {
+            near.write_all(&piece).await.unwrap();
+            let room = near.room_sealed();
+            assert!(room <= 4 << 20, "{room} bytes");
+        }
+    });
+}
