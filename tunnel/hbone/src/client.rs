@@ -85,6 +85,12 @@ impl ClientTunnel {
                     if polled.is_ready() {
                         return polled;
                     }
+                    // Also once the peer has said GOAWAY: whoever needs a stream goes elsewhere at
+                    // once, instead of being turned away here.
+                    let asked = opener.borrow_mut().as_mut().map(|send| send.poll_ready(cx));
+                    if let Some(Poll::Ready(Err(_))) = asked {
+                        watched.retire();
+                    }
                     if watched.retired_and_unused() {
                         opener.take();
                     }

@@ -61,13 +61,14 @@ async fn tunnel(limits: Limits, app: SocketAddr) -> ClientTunnel {
 
 /// A tunnel whose far end gives every stream to `handle`.
 async fn tunnel_to(limits: Limits, handle: impl FnMut(Incoming) + 'static) -> ClientTunnel {
-    tunnel_over(pair().await, limits, handle).await
+    tunnel_over(pair().await, limits, std::future::pending(), handle).await
 }
 
 /// The same over any pair of byte streams.
 async fn tunnel_over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     (near, far): (S, S),
     limits: Limits,
+    drain: impl Future<Output = ()> + 'static,
     handle: impl FnMut(Incoming) + 'static,
 ) -> ClientTunnel {
     let authority = Arc::new(TestAuthority::new("test"));
@@ -82,9 +83,7 @@ async fn tunnel_over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .unwrap();
         let peer = tunnel_credentials::peer_identity(&chain).unwrap();
         assert_eq!(peer.service_account(), "client");
-        crate::serve(io, &served, std::future::pending(), handle)
-            .await
-            .ok();
+        crate::serve(io, &served, drain, handle).await.ok();
     });
     let peer = "127.0.0.1".parse().unwrap();
     let (io, chain) = crate::connect(near, peer, Arc::clone(&client.client), PATIENCE)
@@ -322,7 +321,8 @@ fn a_tunnel_that_retires_first_sends_what_it_was_given() {
         });
         // A narrow connection: what it does not take waits in the tunnel.
         let pipe = tokio::io::duplex(1000);
-        let tunnel = tunnel_over(pipe, Limits::default(), move |incoming| {
+        let never = std::future::pending();
+        let tunnel = tunnel_over(pipe, Limits::default(), never, move |incoming| {
             drop(spawn_local(deliver(incoming, address)));
         })
         .await;
@@ -425,5 +425,30 @@ fn a_connection_that_never_catches_up_keeps_only_what_is_not_sent() {
             let room = near.room_sealed();
             assert!(room <= 4 << 20, "{room} bytes");
         }
+    });
+}
+
+#[test]
+fn a_tunnel_whose_peer_drains_takes_no_new_streams_and_keeps_the_old() {
+    run(async {
+        let echo = reverse_echo().await;
+        let (drain, draining) = tokio::sync::oneshot::channel::<()>();
+        let draining = async move { drop(draining.await) };
+        let tunnel = tunnel_over(pair().await, Limits::default(), draining, move |incoming| {
+            drop(spawn_local(deliver(incoming, echo)));
+        })
+        .await;
+        let (mut app, done) = stream(&tunnel, 80).await;
+        app.write_all(b"olleh").await.unwrap();
+        drain.send(()).unwrap();
+        while tunnel.state().usable() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!tunnel.has_room());
+        app.shutdown().await.unwrap();
+        let mut back = Vec::new();
+        app.read_to_end(&mut back).await.unwrap();
+        assert_eq!(back, b"hello");
+        done.await.unwrap().unwrap();
     });
 }
