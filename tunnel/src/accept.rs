@@ -1,9 +1,9 @@
 //! Accept loops: they end only when told to, and never spin.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -62,46 +62,100 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Connections that have not yet proven who they are. Beyond the bound the oldest gives way: a
-/// real handshake takes milliseconds, so what is old is silent.
+/// Connections that have not yet proven who they are. Beyond the bound the oldest of the busiest
+/// address gives way: a real handshake takes milliseconds, so what is old is silent, and whoever
+/// opens most is the one who fills the place.
 #[derive(Clone, Debug)]
-pub(crate) struct Strangers(
-    Rc<RefCell<VecDeque<(u64, AbortHandle)>>>,
-    Rc<std::cell::Cell<u64>>,
-    usize,
-);
+pub(crate) struct Strangers {
+    waiting: Rc<RefCell<VecDeque<Stranger>>>,
+    next: Rc<Cell<u64>>,
+    bound: usize,
+}
+
+#[derive(Debug)]
+struct Stranger {
+    ticket: u64,
+    from: IpAddr,
+    task: AbortHandle,
+}
 
 impl Strangers {
     pub(crate) fn new(bound: usize) -> Self {
-        Self(Rc::default(), Rc::default(), bound)
+        Self {
+            waiting: Rc::default(),
+            next: Rc::default(),
+            bound,
+        }
     }
 
     /// A ticket to be given back once the handshake is over.
     pub(crate) fn ticket(&self) -> u64 {
-        self.1.replace(self.1.get() + 1)
+        self.next.replace(self.next.get() + 1)
     }
 
-    /// Registers the task that performs the handshake of `ticket`.
-    pub(crate) fn enter(&self, ticket: u64, task: AbortHandle) {
-        let oldest = {
-            let mut waiting = self.0.borrow_mut();
-            waiting.push_back((ticket, task));
-            if waiting.len() > self.2 {
-                waiting.pop_front()
+    /// Registers the task that performs the handshake of `ticket` with `from`.
+    pub(crate) fn enter(&self, ticket: u64, from: IpAddr, task: AbortHandle) {
+        let ended = {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.push_back(Stranger { ticket, from, task });
+            if waiting.len() > self.bound {
+                let at = oldest_of_the_busiest(&waiting);
+                waiting.remove(at)
             } else {
                 None
             }
         };
-        if let Some((_, oldest)) = oldest {
-            oldest.abort();
+        if let Some(stranger) = ended {
+            stranger.task.abort();
         }
     }
 
     /// The handshake of `ticket` is over.
     pub(crate) fn leave(&self, ticket: u64) {
-        let mut waiting = self.0.borrow_mut();
-        if let Ok(at) = waiting.binary_search_by_key(&ticket, |(t, _)| *t) {
+        let mut waiting = self.waiting.borrow_mut();
+        if let Ok(at) = waiting.binary_search_by_key(&ticket, |stranger| stranger.ticket) {
             waiting.remove(at);
         }
+    }
+}
+
+fn oldest_of_the_busiest(waiting: &VecDeque<Stranger>) -> usize {
+    let mut places: HashMap<IpAddr, usize> = HashMap::new();
+    for stranger in waiting {
+        *places.entry(stranger.from).or_default() += 1;
+    }
+    let most = places.values().copied().max().unwrap_or(0);
+    waiting
+        .iter()
+        .position(|stranger| places.get(&stranger.from) == Some(&most))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+
+    #[test]
+    fn whoever_fills_the_place_gives_way() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+            let strangers = Strangers::new(3);
+            let [honest, greedy] =
+                ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().expect("an address"));
+            let mut tasks = Vec::new();
+            for from in [honest, greedy, greedy, greedy] {
+                let task = spawn_local(std::future::pending::<()>());
+                strangers.enter(strangers.ticket(), from, task.abort_handle());
+                tasks.push(task);
+            }
+            tokio::task::yield_now().await;
+            let ended: Vec<_> = tasks
+                .iter()
+                .map(tokio::task::JoinHandle::is_finished)
+                .collect();
+            assert_eq!(ended, [false, true, false, false]);
+        });
     }
 }

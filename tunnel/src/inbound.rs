@@ -42,9 +42,15 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
         }
     };
     let (peer, limits) = (Rc::new(peer), &pod.context.settings.limits);
-    let served = tunnel_hbone::serve(io, limits, pod.context.drained(), |incoming| {
-        pod.live
-            .spawn(stream::serve(Rc::clone(&pod), Rc::clone(&peer), incoming));
+    let bound = pod.context.settings.max_connections;
+    let served = tunnel_hbone::serve(io, limits, pod.context.drained(), |mut incoming| {
+        let streams = &pod.live.streams;
+        if streams.count() >= bound {
+            // Not processed, says this code (RFC 9113 7): the peer may try elsewhere or later.
+            incoming.respond.send_reset(h2::Reason::REFUSED_STREAM);
+            return;
+        }
+        streams.spawn(stream::serve(Rc::clone(&pod), Rc::clone(&peer), incoming));
     })
     .await;
     if let Err(error) = served {

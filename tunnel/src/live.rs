@@ -58,6 +58,43 @@ impl Live {
     }
 }
 
+/// The connections of a pod by kind, each with a bound of its own: what strangers fill must not
+/// keep the pod from calling, nor peers from reaching it.
+#[derive(Debug, Default)]
+pub(crate) struct Lives {
+    /// Connections the pod makes.
+    pub outbound: Rc<Live>,
+    /// Plaintext connections to it.
+    pub plaintext: Rc<Live>,
+    /// Tunnels from peers.
+    pub tunnels: Rc<Live>,
+    /// Connections inside those tunnels.
+    pub streams: Rc<Live>,
+}
+
+impl Lives {
+    fn all(&self) -> [&Rc<Live>; 4] {
+        [
+            &self.outbound,
+            &self.plaintext,
+            &self.tunnels,
+            &self.streams,
+        ]
+    }
+
+    /// All of them.
+    pub(crate) fn count(&self) -> usize {
+        self.all().iter().map(|live| live.count()).sum()
+    }
+
+    /// Ends all of them.
+    pub(crate) fn abort_all(&self) {
+        for live in self.all() {
+            live.abort_all();
+        }
+    }
+}
+
 /// Takes a connection off the list when its task ends, however it ends.
 struct Leave {
     live: Rc<Live>,

@@ -16,7 +16,7 @@ use tunnel_sockets::Port;
 
 use crate::accept::{Strangers, accept_forever, canonical};
 use crate::context::Context;
-use crate::live::Live;
+use crate::live::{Live, Lives};
 use crate::pool::Pool;
 use crate::stock::Stock;
 use crate::{inbound, outbound, plaintext};
@@ -38,7 +38,7 @@ pub(crate) struct Pod {
     pub context: Rc<Context>,
     pub stock: Rc<Stock>,
     pub pool: Pool,
-    pub live: Rc<Live>,
+    pub live: Lives,
     /// Tunnels the pod made. They outlive their last stream by the time its bytes take to leave.
     pub tunnels: Rc<Live>,
     pub strangers: Strangers,
@@ -55,7 +55,7 @@ impl Pod {
             context,
             stock,
             pool: Pool::default(),
-            live: Rc::default(),
+            live: Lives::default(),
             tunnels: Rc::default(),
             strangers,
             own: RefCell::default(),
@@ -82,13 +82,13 @@ impl Pod {
     }
 
     async fn accept(self: Rc<Self>, port: Port, listener: TcpListener) {
-        let what = match port {
-            Port::Outbound => "outbound",
-            Port::InboundPlaintext => "plaintext",
-            Port::InboundHbone => "hbone",
+        let (what, live) = match port {
+            Port::Outbound => ("outbound", &self.live.outbound),
+            Port::InboundPlaintext => ("plaintext", &self.live.plaintext),
+            Port::InboundHbone => ("hbone", &self.live.tunnels),
         };
         let bound = self.context.settings.max_connections;
-        let live = Rc::clone(&self.live);
+        let live = Rc::clone(live);
         accept_forever(
             listener,
             what,
@@ -112,15 +112,20 @@ impl Pod {
         let pod = Rc::clone(self);
         match port {
             Port::Outbound => {
-                self.live.spawn(outbound::serve(pod, stream, peer));
+                self.live.outbound.spawn(outbound::serve(pod, stream, peer));
             }
             Port::InboundPlaintext => {
-                self.live.spawn(plaintext::serve(pod, stream, peer));
+                self.live
+                    .plaintext
+                    .spawn(plaintext::serve(pod, stream, peer));
             }
             Port::InboundHbone => {
                 let ticket = self.strangers.ticket();
-                let task = self.live.spawn(inbound::serve(pod, stream, peer, ticket));
-                self.strangers.enter(ticket, task);
+                let task = self
+                    .live
+                    .tunnels
+                    .spawn(inbound::serve(pod, stream, peer, ticket));
+                self.strangers.enter(ticket, peer.ip(), task);
             }
         }
     }
@@ -142,21 +147,37 @@ impl Pod {
     /// The snapshot to decide on, and the pod's own workload in it; waits a bounded time for a
     /// workload that is not known yet.
     pub(crate) async fn own(&self) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
-        let snapshot = self.context.parts.mesh.load();
-        if let Some(own) = self.own_in(&snapshot) {
-            return Some((snapshot, own));
-        }
-        timeout(self.context.settings.workload_wait, self.wait_for_own())
-            .await
-            .ok()?
+        self.own_if(|_, _| true).await
     }
 
-    async fn wait_for_own(&self) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
+    /// The same, and discovery itself names the workload: what this node says of its pods does not
+    /// tell which policies apply to them, so nothing is let in on that alone.
+    pub(crate) async fn own_discovered(&self) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
+        self.own_if(|snapshot, own| snapshot.is_discovered(&own.uid))
+            .await
+    }
+
+    async fn own_if(
+        &self,
+        enough: fn(&Snapshot, &Workload) -> bool,
+    ) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
+        let snapshot = self.context.parts.mesh.load();
+        if let Some(own) = self.own_in(&snapshot).filter(|own| enough(&snapshot, own)) {
+            return Some((snapshot, own));
+        }
+        let patience = self.context.settings.workload_wait;
+        timeout(patience, self.wait_for_own(enough)).await.ok()?
+    }
+
+    async fn wait_for_own(
+        &self,
+        enough: fn(&Snapshot, &Workload) -> bool,
+    ) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
         let mut changes = self.context.parts.mesh.changes();
         loop {
             changes.borrow_and_update();
             let snapshot = self.context.parts.mesh.load();
-            if let Some(own) = self.own_in(&snapshot) {
+            if let Some(own) = self.own_in(&snapshot).filter(|own| enough(&snapshot, own)) {
                 return Some((snapshot, own));
             }
             changes.changed().await.ok()?;
@@ -203,3 +224,7 @@ impl Pod {
 pub(crate) fn local_address(stream: &TcpStream) -> std::io::Result<SocketAddr> {
     stream.local_addr().map(canonical)
 }
+
+/// What is said to who comes to a pod that [`Pod::own_discovered`] does not find.
+pub(crate) const NOT_DISCOVERED: &str = "this pod is not in the mesh's state yet, so the policies that apply to it are not known; add \
+     it to the mesh file, or wait for the control plane";

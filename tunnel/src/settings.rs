@@ -20,7 +20,8 @@ pub struct TunnelSettings {
     pub ipv6: bool,
     /// Bounds of tunnels.
     pub limits: Limits,
-    /// Connections a pod may have open on one thread; more wait to be accepted.
+    /// Connections a pod may have open on one thread, of each kind (made, plaintext, tunnels from
+    /// peers, connections in them); more wait to be accepted.
     pub max_connections: usize,
     /// Tunnel handshakes under way for a pod on one thread; beyond, the oldest gives way.
     pub max_handshakes: usize,

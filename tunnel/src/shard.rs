@@ -104,7 +104,11 @@ async fn run(context: Rc<Context>, mut inbox: mpsc::UnboundedReceiver<Command>) 
                 reply.send(pods.iter().map(count).collect()).ok();
             }
             Command::Drain { deadline, reply } => {
-                reply.send(drain(&pods, deadline).await).ok();
+                // A task: pods that leave meanwhile must not wait for it.
+                let pods: Vec<_> = pods.values().cloned().collect();
+                tokio::task::spawn_local(async move {
+                    reply.send(drain(&pods, deadline).await).ok();
+                });
             }
         }
     }
@@ -129,17 +133,17 @@ fn admit(
 /// Waits until no connection is left or the time is up; answers how many are left. Tunnels from
 /// peers count as connections and end by themselves once their streams have. The pod's own are
 /// waited for too: they may still hold bytes of connections that have ended.
-async fn drain(pods: &HashMap<Arc<str>, Rc<Pod>>, deadline: Instant) -> usize {
-    for pod in pods.values() {
+async fn drain(pods: &[Rc<Pod>], deadline: Instant) -> usize {
+    for pod in pods {
         pod.stop_accepting();
     }
     loop {
-        for pod in pods.values() {
+        for pod in pods {
             // Each time: a connection that was being set up may have made one more.
             pod.pool.retire();
         }
-        let left = pods.values().map(|pod| pod.live.count()).sum();
-        let tunnels: usize = pods.values().map(|pod| pod.tunnels.count()).sum();
+        let left = pods.iter().map(|pod| pod.live.count()).sum();
+        let tunnels: usize = pods.iter().map(|pod| pod.tunnels.count()).sum();
         let now = Instant::now();
         if left + tunnels == 0 || now >= deadline {
             return left;

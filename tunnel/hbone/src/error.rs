@@ -63,6 +63,12 @@ pub enum StreamError {
     /// The application's side of the connection failed.
     #[error("the application's connection failed: {0}")]
     Application(io::Error),
+    /// Everybody together holds too much for applications that do not read, this stream most.
+    #[error(
+        "ended to protect others: the application does not read, and all streams together hold \
+         as much as this node has room for"
+    )]
+    Budget,
     /// The tunnel's side failed or was reset.
     #[error("the tunnel's stream failed: {0}")]
     Tunnel(#[from] h2::Error),

@@ -13,6 +13,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::budget::Held;
 use crate::buffers;
 use crate::driver::StreamGuard;
 use crate::error::StreamError;
@@ -63,6 +64,7 @@ pub struct Pump<M> {
     /// Received, not yet taken by the application. Bounded by the stream's window.
     waiting: VecDeque<Bytes>,
     small: BytesMut,
+    held: Held,
     peer_done: bool,
     app_done: bool,
     meter: Option<M>,
@@ -85,6 +87,7 @@ impl<M: Meter> Pump<M> {
             down,
             waiting: VecDeque::new(),
             small: BytesMut::new(),
+            held: Held::default(),
             peer_done: false,
             app_done: false,
             meter: Some(meter),
@@ -177,7 +180,12 @@ impl<M: Meter> Pump<M> {
         };
         while !self.peer_done {
             match body.poll_data(cx) {
-                Poll::Ready(Some(Ok(data))) => keep(&mut self.small, &mut self.waiting, data),
+                Poll::Ready(Some(Ok(data))) => {
+                    if !self.held.add(data.len()) {
+                        return Err(StreamError::Budget);
+                    }
+                    keep(&mut self.small, &mut self.waiting, data);
+                }
                 Poll::Ready(Some(Err(error))) => {
                     // RFC 9113 8.5 has FIN as END_STREAM; peers also end a stream by these two.
                     let clean = matches!(error.reason(), Some(Reason::NO_ERROR | Reason::CANCEL));
@@ -226,6 +234,7 @@ impl<M: Meter> Pump<M> {
         if self.waiting.is_empty() && self.waiting.capacity() > PIECES {
             self.waiting = VecDeque::new();
         }
+        self.held.give(n);
         if let Some(meter) = &self.meter {
             meter.given_to_app(n as u64);
         }
