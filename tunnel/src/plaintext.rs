@@ -14,7 +14,7 @@ use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Out
 
 use crate::flow::{Flow, Outward};
 use crate::outbound::refused;
-use crate::pod::{Pod, local_address};
+use crate::pod::{NOT_DISCOVERED, Pod, local_address};
 use crate::stream::{connect_app, report_dry_run};
 
 /// Serves one connection to its end.
@@ -36,14 +36,8 @@ async fn set_up(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) -> Option<Flo
         );
         return None;
     };
-    let Some((snapshot, own)) = pod.own().await else {
-        early(
-            &pod,
-            &client,
-            peer,
-            "unknown_destination",
-            &"this pod's workload is not known yet",
-        );
+    let Some((snapshot, own)) = pod.own_discovered().await else {
+        early(&pod, &client, peer, "unknown_destination", &NOT_DISCOVERED);
         return None;
     };
     let original_dst = OriginalDst::new(original);

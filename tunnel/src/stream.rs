@@ -20,7 +20,7 @@ use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Out
 use crate::flow::{Flow, Inward};
 use crate::inbound::Peer;
 use crate::outbound::refused;
-use crate::pod::Pod;
+use crate::pod::{NOT_DISCOVERED, Pod};
 
 /// Serves one stream to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) {
@@ -98,13 +98,8 @@ async fn decide(
         early(pod, peer, "not_connect", &error);
         return Err(StatusCode::BAD_REQUEST);
     }
-    let Some((snapshot, own)) = pod.own().await else {
-        early(
-            pod,
-            peer,
-            "unknown_destination",
-            &"this pod's workload is not known yet",
-        );
+    let Some((snapshot, own)) = pod.own_discovered().await else {
+        early(pod, peer, "unknown_destination", &NOT_DISCOVERED);
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     };
     let facts = InboundFacts {

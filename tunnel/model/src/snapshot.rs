@@ -70,6 +70,13 @@ impl Snapshot {
             .or_else(|| self.local.workload_by_uid(uid))
     }
 
+    /// Whether discovery itself knows this workload. What this node says of its own pods is enough
+    /// to be reached by, but does not say which policies apply to them.
+    #[must_use]
+    pub fn is_discovered(&self, uid: &str) -> bool {
+        self.mesh.workload_by_uid(uid).is_some()
+    }
+
     /// The workload of this name; of several (one per cluster) the first, HBONE before TCP.
     #[must_use]
     pub fn workload_by_name(

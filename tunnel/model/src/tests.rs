@@ -378,3 +378,14 @@ fn a_host_network_workload_owns_no_address_of_a_local_one() {
     let ip: IpAddr = "10.0.0.1".parse().unwrap();
     assert_eq!(&*snapshot.workload_by_ip("", ip).unwrap().uid, "local");
 }
+
+#[test]
+fn what_only_this_node_says_is_not_discovered() {
+    let mut builder = SnapshotBuilder::default();
+    builder.add_workload(workload("mesh", &["10.0.0.1"]));
+    let local = ["mesh", "local"].map(|uid| Arc::new(workload(uid, &["10.0.0.2"])));
+    let snapshot = builder.build(1).with_local(2, local);
+    assert!(snapshot.workload_by_uid("local").is_some());
+    let discovered = ["mesh", "local", "none"].map(|uid| snapshot.is_discovered(uid));
+    assert_eq!(discovered, [true, false, false]);
+}
