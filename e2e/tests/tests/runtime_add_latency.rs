@@ -11,6 +11,9 @@ const PODS: usize = 200;
 /// Pods of one service account share an identity, as replicas do.
 const REPLICAS: usize = 20;
 
+/// The bridge's own median on the two idle processors for which the limits were set, and some more.
+const BRIDGE: Duration = millis(25);
+
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -34,42 +37,50 @@ fn served(lab: &Lab) -> usize {
 #[test]
 fn add_costs_little_in_the_mesh_and_less_outside_it() {
     let lab = runtime::lab(&["a"], &told(MESHED)).unwrap();
-    let network = Network::new(&lab, &lab.nodes()[0], "1.0.0", "latency", 94).unwrap();
+    // A bridge for each sort: three times as many pods on one would be a node as none is.
+    let sorts = [("bridged", 94), (MESHED, 95), (PLAIN, 96)];
+    let [bridged, meshed, plain] = sorts
+        .map(|(name, number)| Network::new(&lab, &lab.nodes()[0], "1.0.0", name, number).unwrap());
     let (mut alone, mut within, mut outside) = (Vec::new(), Vec::new(), Vec::new());
     let mut pods = Vec::with_capacity(3 * PODS);
     // In turns, so that whatever else the machine does hits all three alike. They stay: the last
     // pod comes to a node as full as a node gets.
     for number in 0..PODS {
         let name = format!("pod-{number}");
-        let [bridged, meshed, plain] = ["bridged", MESHED, PLAIN]
-            .map(|namespace| Sandbox::create(&lab, namespace, &name).unwrap());
-        alone.push(network.attach(&bridged).unwrap());
-        within.push(network.add(&meshed).unwrap());
-        outside.push(network.add(&plain).unwrap());
-        pods.extend([bridged, meshed, plain]);
+        let sandbox = |namespace| Sandbox::create(&lab, namespace, &name).unwrap();
+        let sandboxes = sorts.map(|(namespace, _)| sandbox(namespace));
+        alone.push(bridged.attach(&sandboxes[0]).unwrap());
+        within.push(meshed.add(&sandboxes[1]).unwrap());
+        outside.push(plain.add(&sandboxes[2]).unwrap());
+        pods.extend(sandboxes);
     }
     assert_eq!(served(&lab), PODS, "every pod in the mesh, and no other");
     let bridge: Times = alone.iter().map(|added| added.bridge).collect();
+    let whole: Times = within
+        .iter()
+        .map(|added| added.bridge + added.mesh)
+        .collect();
     let [within, outside] =
         [within, outside].map(|all| all.iter().map(|added| added.mesh).collect::<Times>());
     println!("ADD, {PODS} pods of each sort:");
     println!("  the bridge alone            {bridge}");
     println!("  we add, in the mesh         {within}");
     println!("  we add, outside the mesh    {outside}");
-    // A machine whose bridge plugin strays that far from its own median is busy with something
-    // else; the tail then is the machine's, the median is still ours.
-    let spread = bridge.percentile(99).as_secs_f64() / bridge.percentile(50).as_secs_f64();
-    let slack = (spread / 1.5).clamp(1.0, 4.0);
+    println!("  bridge and us, in the mesh  {whole}");
+    // The limits are those of a machine on which the bridge takes no longer than this. Where it does, because the machine
+    // is slow or busy with something else, they grow as it does.
+    let slower = (bridge.percentile(50).as_secs_f64() / BRIDGE.as_secs_f64()).max(1.0);
+    println!("  limits stretched by {slower:.2}, that of p99 by twice as much");
     for (what, times, p50, p99) in [
         ("in the mesh", &within, millis(12), millis(30)),
         ("outside the mesh", &outside, millis(3), millis(8)),
     ] {
+        let (p50, p99) = (p50.mul_f64(slower), p99.mul_f64(2.0 * slower));
         let (p50_is, p99_is) = (times.percentile(50), times.percentile(99));
         assert!(
             p50_is <= p50,
             "{what}: p50 is {p50_is:?}, more than {p50:?}"
         );
-        let p99 = p99.mul_f64(slack);
         assert!(
             p99_is <= p99,
             "{what}: p99 is {p99_is:?}, more than {p99:?}"
