@@ -22,14 +22,20 @@ impl Mesh {
 
     /// A pod to be enrolled on this node, also known to the mesh.
     #[must_use]
-    pub fn pod(mut self, pod: &Pod) -> Self {
+    pub fn pod(self, pod: &Pod) -> Self {
+        self.expected(pod).workload(pod, "HBONE", &[])
+    }
+
+    /// A pod to be enrolled on this node that the mesh has not heard of: nothing is let into it.
+    #[must_use]
+    pub fn expected(mut self, pod: &Pod) -> Self {
         self.pods.push(json!({
             "namespace": pod.namespace,
             "name": pod.name,
             "serviceAccount": pod.name,
             "uid": format!("uid-{}", pod.name),
         }));
-        self.workload(pod, "HBONE", &[])
+        self
     }
 
     /// A workload that all know. `services`: host names, whose ports are the pod's own.

@@ -252,3 +252,36 @@ fn pods_leave_the_mesh_without_a_trace() {
     let _server = shop.serve(8080, Kind::Echo);
     app::echo(&shop.client, shop.server.at(8080), "in clear").unwrap();
 }
+
+#[test]
+fn nothing_is_let_into_a_pod_whose_policies_are_not_known_yet() {
+    let world = World::new().unwrap();
+    let (server, outside) = (
+        world.pod(Mesh::NAMESPACE, "server").unwrap(),
+        world.pod(Mesh::OUTSIDE, "outside").unwrap(),
+    );
+    let mesh = Mesh::default().expected(&server);
+    let agent = Agent::start(&world, "node-b", &mesh, &json!({})).unwrap();
+    Call::new("ADD", &server, &agent.socket())
+        .succeed()
+        .unwrap();
+    let app = Server::start(&server, 8080, Kind::Echo).unwrap();
+    app::refused(&outside, server.at(8080), "too early").unwrap();
+    assert_eq!(app.connections(), 0, "it was reached without its policies");
+    agent
+        .wait_for_log(&[
+            "this pod is not in the mesh's state yet",
+            &outside.ipv4.to_string(),
+        ])
+        .unwrap();
+    // The pod itself may call: what it may reach does not depend on its own policies.
+    let _outside = Server::start(&outside, 9000, Kind::Echo).unwrap();
+    app::echo(&server, outside.at(9000), "out").unwrap();
+    // A connection that waits when the mesh's state comes is let in.
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| app::echo(&outside, server.at(8080), "in time"));
+        agent.tell(&mesh.workload(&server, "HBONE", &[])).unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+    assert_eq!(app.connections(), 1);
+}
