@@ -7,8 +7,8 @@ use tunnel_model::{MeshState, PodUid, Snapshot, Workload};
 
 /// Where snapshots are made: what discovery says, over the workloads of this node.
 ///
-/// The node's own workloads are known before discovery has heard of them; once it has, by uid or
-/// by address, its word is the one that counts.
+/// The node's own workloads are known before discovery has heard of them; once it has, its word on
+/// them is the one that counts. Its word on who had their addresses before is not.
 #[derive(Debug)]
 pub struct MeshStore {
     writing: Mutex<Writing>,

@@ -23,7 +23,9 @@ pub struct Endpoint {
 /// What was known of the mesh at one moment. Never changes; every answer is a hash lookup.
 ///
 /// It has two layers: what discovery says, and workloads of this node that discovery may not
-/// have heard of yet. Discovery's word on a uid or an address hides the local one.
+/// have heard of yet. Discovery's word on a workload hides all the local one says, its addresses
+/// included. As long as there is none this node knows better who is here: what discovery still says
+/// of a pod that had the address before does not count.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     version: u64,
@@ -57,9 +59,9 @@ impl Snapshot {
     /// The workload that owns an address. Workloads on their node's network own none.
     #[must_use]
     pub fn workload_by_ip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
-        self.mesh
+        self.local
             .workload_by_ip(network, ip)
-            .or_else(|| self.local.workload_by_ip(network, ip))
+            .or_else(|| self.mesh.workload_by_ip(network, ip))
     }
 
     /// The workload with this uid.
@@ -77,7 +79,8 @@ impl Snapshot {
         self.mesh.workload_by_uid(uid).is_some()
     }
 
-    /// The workload of this name; of several (one per cluster) the first, HBONE before TCP.
+    /// The workload of this name: this node's while discovery does not know it, so that a namesake
+    /// of another cluster does not stand in; else of several the first, HBONE before TCP.
     #[must_use]
     pub fn workload_by_name(
         &self,
@@ -88,9 +91,9 @@ impl Snapshot {
         let find = |index: &'_ Arc<Index>| -> Option<usize> {
             index.position_by_name(namespace, name, service_account)
         };
-        match find(&self.mesh) {
-            Some(position) => self.mesh.workload(position),
-            None => self.local.workload(find(&self.local)?),
+        match find(&self.local) {
+            Some(position) => self.local.workload(position),
+            None => self.mesh.workload(find(&self.mesh)?),
         }
     }
 

@@ -389,3 +389,33 @@ fn what_only_this_node_says_is_not_discovered() {
     let discovered = ["mesh", "local", "none"].map(|uid| snapshot.is_discovered(uid));
     assert_eq!(discovered, [true, false, false]);
 }
+
+#[test]
+fn discovery_knows_a_pod_by_its_uid_or_by_name_account_and_address() {
+    let known = |local: Workload| {
+        let mut named = workload("mesh", &["10.0.0.1"]);
+        named.name = "pod".into();
+        let mut builder = SnapshotBuilder::default();
+        builder.add_workload(named);
+        let snapshot = builder.build(1).with_local(2, [Arc::new(local)]);
+        let account = snapshot.workload_by_uid("mesh").unwrap().service_account();
+        let own = snapshot.workload_by_name("ns", "pod", account).unwrap();
+        let there = snapshot
+            .workload_by_ip("", "10.0.0.1".parse().unwrap())
+            .unwrap();
+        (own.uid.to_string(), there.uid.to_string())
+    };
+    let local = |uid: &str, name: &str, ips: &[&str]| Workload {
+        name: name.into(),
+        ..workload(uid, ips)
+    };
+    let both = |own: &str, there: &str| (own.to_owned(), there.to_owned());
+    let moved = known(local("mesh", "pod", &["10.0.0.2"]));
+    assert_eq!(moved, both("mesh", "mesh"), "the same uid");
+    let renumbered = known(local("local", "pod", &["10.0.0.1", "fd00::1"]));
+    assert_eq!(renumbered, both("mesh", "mesh"), "the same pod");
+    let recycled = known(local("local", "new", &["10.0.0.1"]));
+    assert_eq!(recycled, both("mesh", "local"), "a pod of the past");
+    let namesake = known(local("local", "pod", &["10.0.0.2"]));
+    assert_eq!(namesake, both("local", "mesh"), "a pod of another cluster");
+}

@@ -46,22 +46,35 @@ fn discovery_replaces_local_by_uid() {
 }
 
 #[test]
-fn discovery_replaces_local_by_address_and_only_there() {
+fn an_address_belongs_to_the_pod_that_has_it_now() {
     let store = MeshStore::new();
-    store.set_state(state(vec![workload("m", "mesh", &["10.0.0.1"])]));
+    store.set_state(state(vec![workload(
+        "m",
+        "gone",
+        &["10.0.0.1", "10.0.0.2"],
+    )]));
     store.upsert_local(
         PodUid::from("p"),
         workload("p", "local", &["10.0.0.1", "fd00::1"]),
     );
-    check(&store, &[("10.0.0.1", "mesh"), ("fd00::1", "local")]);
+    let owners = [
+        ("10.0.0.1", "local"),
+        ("10.0.0.2", "gone"),
+        ("fd00::1", "local"),
+    ];
+    check(&store, &owners);
+    store.remove_local(&PodUid::from("p"));
+    check(&store, &[("10.0.0.1", "gone"), ("fd00::1", "-")]);
 }
 
 #[test]
-fn local_workloads_outlive_a_new_state_and_come_back_when_it_drops_them() {
+fn local_workloads_outlive_a_new_state_until_it_names_them() {
     let store = MeshStore::new();
     store.upsert_local(PodUid::from("p"), workload("p", "local", &["10.0.0.1"]));
     store.set_state(state(vec![workload("m", "mesh", &["10.0.0.1"])]));
-    check(&store, &[("10.0.0.1", "mesh")]);
+    check(&store, &[("10.0.0.1", "local")]);
+    store.set_state(state(vec![workload("p", "named", &["10.0.0.1"])]));
+    check(&store, &[("10.0.0.1", "named")]);
     store.set_state(state(vec![workload("n", "other", &["10.0.0.9"])]));
     check(&store, &[("10.0.0.1", "local"), ("10.0.0.9", "other")]);
     store.remove_local(&PodUid::from("p"));

@@ -136,11 +136,16 @@ impl Index {
         }
     }
 
-    /// Whether this layer's word replaces all that `workload` would say in a layer below.
+    /// Whether this layer's word replaces all that `workload` would say in a layer below: it knows
+    /// the uid, or the same pod with another uid, told by its name, account and an address.
     pub(super) fn hides(&self, workload: &Workload) -> bool {
-        let known = |ip: &IpAddr| self.workload_by_ip(&workload.network, *ip).is_some();
-        self.by_uid.contains_key(&workload.uid)
-            || (!workload.ips.is_empty() && workload.ips.iter().all(known))
+        let same = |ip: &IpAddr| {
+            self.workload_by_ip(&workload.network, *ip)
+                .is_some_and(|known| {
+                    known.name == workload.name && known.identity == workload.identity
+                })
+        };
+        self.by_uid.contains_key(&workload.uid) || workload.ips.iter().any(same)
     }
 
     pub(super) fn workload(&self, position: usize) -> Option<&Arc<Workload>> {
