@@ -31,9 +31,15 @@ pub fn inbound_plaintext(snapshot: &Snapshot, facts: &PlaintextFacts) -> Inbound
         destination: Some(Arc::clone(&facts.own)),
         service: serving(snapshot, own, port).cloned(),
     };
+    let refuse = |reason, parties| InboundVerdict::Refuse(Refusal::new(reason, parties));
+    // What listens on loopback is not meant for others, and would be reached from inside the pod.
+    let ip = facts.original_dst.ip().to_canonical();
+    if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
+        return refuse(RefusalReason::NotFromOutside(ip), parties);
+    }
     if is_own_port(port) {
         let reason = RefusalReason::SelfCall(facts.original_dst.get());
-        return InboundVerdict::Refuse(Refusal::new(reason, parties));
+        return refuse(reason, parties);
     }
     let next_hop = NextHop::new(facts.original_dst.get());
     judge(snapshot, own, None, facts.source, next_hop, parties)

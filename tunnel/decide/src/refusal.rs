@@ -85,6 +85,11 @@ pub enum RefusalReason {
     /// The connection would come back to the tunnel.
     #[error("recursive call to self: {0}")]
     SelfCall(SocketAddr),
+    /// Who is outside a pod cannot mean this address in it.
+    #[error(
+        "unreachable from outside: {0} is a loopback, unspecified or multicast address, which nobody outside the pod can call"
+    )]
+    NotFromOutside(IpAddr),
     /// Nothing is known under this hostname.
     #[error("no service for hostname: {0}")]
     UnknownHost(String),
@@ -179,7 +184,7 @@ impl RefusalReason {
             Self::NotAllowed => DecidedBy::AllowPolicies,
             Self::PeerIdentity { .. } => DecidedBy::Identity,
             Self::IpMismatch { .. } => DecidedBy::Destination,
-            Self::InvalidAuthority(_) => DecidedBy::Protocol,
+            Self::InvalidAuthority(_) | Self::NotFromOutside(_) => DecidedBy::Protocol,
             Self::SelfCall(_) => DecidedBy::LoopProtection,
             Self::UnknownHost(_)
             | Self::ServicePort { .. }

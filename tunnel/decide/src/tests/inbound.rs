@@ -9,7 +9,9 @@ use tunnel_model::{
 use super::{
     Mesh, gateway_at, gateway_named, hbone, identity, ip, key, own, service, serving, socket,
 };
-use crate::{InboundFacts, InboundVerdict, PlaintextFacts, inbound_hbone, inbound_plaintext};
+use crate::{
+    DecidedBy, InboundFacts, InboundVerdict, PlaintextFacts, inbound_hbone, inbound_plaintext,
+};
 
 fn mesh() -> Mesh {
     Mesh::default()
@@ -387,4 +389,39 @@ fn in_clear() {
         "10.0.0.2:80",
         Err(ResponseFlag::Deny),
     );
+}
+
+#[test]
+fn in_clear_to_an_address_that_nobody_outside_can_mean() {
+    let snapshot = mesh().build();
+    for destination in [
+        "127.0.0.1:80",
+        "127.8.8.8:80",
+        "0.0.0.0:80",
+        "224.0.0.1:80",
+        "[::1]:80",
+        "[::]:80",
+        "[ff02::1]:80",
+        "[::ffff:127.0.0.1]:80",
+        "[::ffff:0.0.0.0]:80",
+        "[::ffff:239.1.1.1]:80",
+    ] {
+        let facts = PlaintextFacts {
+            own: own(&snapshot, "server"),
+            source: SourceAddr::new(socket("10.0.0.1:40000")),
+            original_dst: OriginalDst::new(socket(destination)),
+            network: Arc::from(""),
+        };
+        let InboundVerdict::Refuse(refusal) = inbound_plaintext(&snapshot, &facts) else {
+            panic!("{destination} was let in")
+        };
+        let ip = socket(destination).ip().to_canonical();
+        assert_eq!(refusal.by, DecidedBy::Protocol);
+        assert_eq!(refusal.flag(), ResponseFlag::Connect);
+        let said = refusal.to_string();
+        assert!(
+            said.starts_with(&format!("unreachable from outside: {ip} ")),
+            "{said}"
+        );
+    }
 }
