@@ -163,7 +163,7 @@ async fn bring_back<W: World>(agent: &Agent<W>, pod: &Recorded) -> Outcome {
 enum Attempt {
     /// The pod, which is served now.
     Served { drift: Vec<String> },
-    /// Not the pod; the namespace is given if it is still the pod's.
+    /// Not the pod; the namespace is given if it is still the pod's and rules may be taken out.
     Gone {
         netns: Option<Arc<OwnedFd>>,
         why: &'static str,
@@ -185,8 +185,16 @@ async fn attempt<W: World>(agent: &Agent<W>, pod: &Recorded) -> Result<Attempt, 
         return gone(None, "its network namespace is another one now");
     }
     let until = Instant::now() + STEP_BUDGET;
-    if let Some(why) = left_its_namespace(agent, pod, &netns, until).await? {
-        return gone(Some(netns), why);
+    if has_lost_its_addresses(agent, record, &netns).await? {
+        // A link that is down loses IPv6 addresses too, so a pod may be alive in there. Without
+        // listeners its rules let nothing out; without rules all it says would leave in clear.
+        return gone(
+            None,
+            "none of its addresses is left; should it still run, its rules let nothing out until it is re-created",
+        );
+    }
+    if was_never_admitted(agent, pod, &netns, until).await? {
+        return gone(Some(netns), "it was never admitted");
     }
     let theirs = netns.try_clone().map_err(WorldError::passing)?;
     agent.world.open_listeners(record, theirs).await?;
@@ -196,29 +204,33 @@ async fn attempt<W: World>(agent: &Agent<W>, pod: &Recorded) -> Result<Attempt, 
     Ok(Attempt::Served { drift })
 }
 
-/// Why the namespace, although it is the same, is not that of an enrolled pod any more.
-async fn left_its_namespace<W: World>(
+/// Whether the namespace, although it is the same, has none of the addresses that the pod had.
+async fn has_lost_its_addresses<W: World>(
+    agent: &Agent<W>,
+    record: &PodRecord,
+    netns: &Arc<OwnedFd>,
+) -> Result<bool, WorldError> {
+    let present = agent.world.addresses(Arc::clone(netns)).await?;
+    let known = &record.addresses;
+    Ok(!known.is_empty() && !known.iter().any(|address| present.contains(address)))
+}
+
+async fn was_never_admitted<W: World>(
     agent: &Agent<W>,
     pod: &Recorded,
     netns: &Arc<OwnedFd>,
     until: Instant,
-) -> Result<Option<&'static str>, WorldError> {
-    let record: &PodRecord = &pod.record;
-    let present = agent.world.addresses(Arc::clone(netns)).await?;
-    let known = &record.addresses;
-    if !known.is_empty() && !known.iter().any(|address| present.contains(address)) {
-        return Ok(Some("none of its addresses is left"));
-    }
+) -> Result<bool, WorldError> {
     if pod.admitted {
-        return Ok(None);
+        return Ok(false);
     }
     // The plugin takes its rules out when it does not hear of its success, so whole rules mean
     // that it did hear.
     let drift = agent
         .world
-        .check_rules(record, Arc::clone(netns), until)
+        .check_rules(&pod.record, Arc::clone(netns), until)
         .await?;
-    Ok((!drift.is_empty()).then_some("it was never admitted"))
+    Ok(!drift.is_empty())
 }
 
 fn report(began: Instant, count: usize, failed: usize) {

@@ -79,7 +79,8 @@ pub enum LeaveReason {
     EnrolmentFailed,
     /// The runtime said DEL, or GC no longer lists the attachment.
     Deleted,
-    /// The network namespace no longer exists, so neither do the rules in it.
+    /// The network namespace no longer exists, so neither do the rules in it; or the pod's addresses
+    /// are gone from it, and rules that lead nowhere keep closed what may still run there.
     NamespaceGone,
     /// The pod has a new sandbox, whose listeners take the place of this one's. Rules that lead
     /// nowhere stay in the dead sandbox: nothing could leave it in clear.

@@ -132,18 +132,19 @@ async fn pods_that_went_away_are_forgotten() {
 }
 
 #[tokio::test]
-async fn a_namespace_without_the_pods_addresses_is_cleaned() {
-    let bench = bench();
-    bench.world.state().addresses = vec!["10.0.0.8".parse().unwrap()];
-    assert!(bench.restored(vec![bench.record("a")]).await.is_empty());
-    assert!(bench.stages().is_empty());
-    assert!(
-        bench
-            .world
-            .state()
-            .done
-            .contains(&"remove rules".to_owned())
-    );
+async fn a_namespace_without_the_pods_addresses_is_forgotten_but_not_opened() {
+    for present in [vec![], vec!["10.0.0.8".parse().unwrap()]] {
+        let bench = bench();
+        let record = bench.record("a");
+        bench.world.state().addresses = present;
+        bench.world.state().rules.insert(record.namespace_id.inode);
+        assert!(bench.restored(vec![record.clone()]).await.is_empty());
+        assert!(bench.stages().is_empty());
+        let state = bench.world.state();
+        assert!(state.rules.contains(&record.namespace_id.inode));
+        assert!(state.listeners.is_empty() && state.holds["sa"] == 0);
+        assert!(!state.done.contains(&"remove rules".to_owned()));
+    }
 }
 
 #[tokio::test]
