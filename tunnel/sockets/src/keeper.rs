@@ -119,14 +119,14 @@ impl State {
         }
         self.close(pod);
         self.enter(pod, &netns).map_err(enter)?;
-        let (listeners, ipv6) = listen_all(pod, ipv6)?;
-        let opened = Pod {
-            netns,
-            id,
-            listeners,
-            ipv6,
+        let (opened, duplicates) = match listen(pod, netns, id, ipv6) {
+            Ok(listening) => listening,
+            Err(error) => {
+                // The pod is not served, so nothing would ever make this thread leave it.
+                self.close(pod);
+                return Err(error);
+            }
         };
-        let duplicates = duplicate(&opened, false)?;
         self.pods.insert(Arc::clone(pod), opened);
         Ok(duplicates)
     }
@@ -187,6 +187,24 @@ fn identify(netns: &OwnedFd) -> io::Result<NamespaceId> {
         device: facts.st_dev,
         inode: facts.st_ino,
     })
+}
+
+/// Listens in the namespace this thread is in; gives what to keep and what to hand out.
+fn listen(
+    pod: &Arc<str>,
+    netns: OwnedFd,
+    id: NamespaceId,
+    ipv6: bool,
+) -> Result<(Pod, ListenerSet), SocketsError> {
+    let (listeners, ipv6) = listen_all(pod, ipv6)?;
+    let opened = Pod {
+        netns,
+        id,
+        listeners,
+        ipv6,
+    };
+    let duplicates = duplicate(&opened, false)?;
+    Ok((opened, duplicates))
 }
 
 /// Listens on all ports, on both families if the kernel of this namespace has IPv6.

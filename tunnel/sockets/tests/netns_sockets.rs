@@ -35,6 +35,15 @@ fn own_netns() -> OwnedFd {
     File::open("/proc/thread-self/ns/net").unwrap().into()
 }
 
+/// How many threads of this process are where the caller is, itself included.
+fn threads_in_own_netns() -> usize {
+    let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    // A thread of another test may end meanwhile.
+    let places = threads.filter_map(|t| std::fs::read_link(t.ok()?.path().join("ns/net")).ok());
+    places.filter(|place| *place == own).count()
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
@@ -93,8 +102,10 @@ fn a_port_in_use_is_named_and_nothing_stays_open() {
         );
         let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, 15001)).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(threads_in_own_netns(), 1, "the keeper stays inside");
         drop(taken);
         open(&sockets, "a", own_netns()).unwrap();
+        assert_eq!(threads_in_own_netns(), 2, "the keeper is not seen inside");
     });
 }
 
