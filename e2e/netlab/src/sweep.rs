@@ -68,6 +68,7 @@ pub fn remove_lab(name: &str) -> Result<()> {
         run(program("ip").args(["netns", "delete"]).arg(text))?;
     }
     remove_cgroups(name)?;
+    remove_results(&directory);
     if directory.exists() {
         std::fs::remove_dir_all(&directory)
             .with_context(|| format!("removing {}", directory.display()))?;
@@ -188,6 +189,22 @@ fn remove_shim_sockets(directory: &Path) {
                     Path::new("/run/containerd/s").join(socket),
                 ));
             }
+        }
+    }
+}
+
+/// The CNI library of every containerd keeps its results in one place for all; a result names the
+/// network namespace it is about, which lies below the lab.
+fn remove_results(directory: &Path) {
+    let Ok(results) = std::fs::read_dir("/var/lib/cni/results") else {
+        return;
+    };
+    let below = format!("{}/", directory.display());
+    for result in results.flatten() {
+        let text = std::fs::read_to_string(result.path()).unwrap_or_default();
+        if text.contains(&below) {
+            // Absent when the runtime has removed it itself.
+            drop(std::fs::remove_file(result.path()));
         }
     }
 }
