@@ -41,6 +41,11 @@ fn answered(siege: &Siege, request: &[u8], status: u16, why: &str) {
         peer.open(3, &siege.server.at(8080).to_string()).unwrap(),
         200
     );
+    // The application counts when it accepts, which may be after the tunnel's answer; an echo is not.
+    peer.send(&frames::frame(kind::DATA, END_STREAM, 3, b"proper"))
+        .unwrap();
+    peer.wait_for("the echo", |frame| frame.payload == b"proper")
+        .unwrap();
     assert_eq!(siege.app.connections(), 1, "only the proper request");
 }
 
