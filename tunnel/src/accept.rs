@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
+use tunnel_model::canonical_address;
 
 /// First pause after a failed accept (out of descriptors or memory); doubled up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(10);
@@ -29,7 +30,8 @@ pub(crate) async fn accept_forever(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pause = PAUSE;
-                handle(stream, canonical(peer));
+                // A dual-stack listener sees IPv4 peers in mapped form.
+                handle(stream, canonical_address(peer));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -55,11 +57,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::HostUnreachable
     )
-}
-
-/// The address with a v4-mapped IPv6 address given as IPv4: a dual-stack listener sees both.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Connections that have not yet proven who they are. Beyond the bound the oldest of the busiest

@@ -10,7 +10,7 @@ use tunnel_decide::{HboneRoute, OutboundFacts, OutboundVerdict, PassthroughRoute
 use tunnel_hbone::{ConnectHead, Down, Pump, Relay, TunnelError, abort};
 use tunnel_model::{OriginalDst, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
-use tunnel_telemetry::{ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
+use tunnel_telemetry::{ConnectionStart, Direction, Outcome, Security};
 
 use crate::flow::{Flow, Outward};
 use crate::pod::Pod;
@@ -28,8 +28,8 @@ pub(crate) async fn serve(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) {
 async fn set_up(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) -> Option<Flow<Outward>> {
     let started = Instant::now();
     let Ok(original) = original_destination(&app) else {
-        refuse_early(
-            &pod,
+        pod.refuse_early(
+            Direction::Outbound,
             &app,
             peer,
             "not_redirected",
@@ -43,7 +43,7 @@ async fn set_up(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) -> Option<Flow<O
             "unknown source workload {}/{}: not in the mesh's state yet",
             pod.facts.namespace, pod.facts.name
         );
-        refuse_early(&pod, &app, peer, "unknown_source", &error);
+        pod.refuse_early(Direction::Outbound, &app, peer, "unknown_source", &error);
         return None;
     };
     let facts = OutboundFacts {
@@ -63,26 +63,6 @@ async fn set_up(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) -> Option<Flow<O
             None
         }
     }
-}
-
-fn refuse_early(
-    pod: &Pod,
-    app: &TcpStream,
-    peer: SocketAddr,
-    reason: &'static str,
-    error: &dyn std::fmt::Display,
-) {
-    let to = crate::pod::local_address(app).unwrap_or(peer);
-    let refusal = EarlyRefusal {
-        reason,
-        error,
-        decided_by: "tunnel",
-    };
-    pod.context
-        .parts
-        .telemetry
-        .early_refusal(Direction::Outbound, peer, to, &refusal);
-    abort(app);
 }
 
 fn refuse(pod: &Pod, app: &TcpStream, facts: &OutboundFacts, refusal: &Refusal, started: Instant) {

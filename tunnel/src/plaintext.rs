@@ -10,11 +10,11 @@ use tunnel_decide::{InboundVerdict, PlaintextFacts};
 use tunnel_hbone::{Relay, abort};
 use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
-use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
+use tunnel_telemetry::{Connection, ConnectionStart, Direction, Outcome, Security};
 
 use crate::flow::{Flow, Outward};
 use crate::outbound::refused;
-use crate::pod::{NOT_DISCOVERED, Pod, local_address};
+use crate::pod::{NOT_DISCOVERED, Pod};
 use crate::stream::{connect_app, report_dry_run};
 
 /// Serves one connection to its end.
@@ -27,8 +27,8 @@ pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {
 async fn set_up(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) -> Option<Flow<Outward>> {
     let started = Instant::now();
     let Ok(original) = original_destination(&client) else {
-        early(
-            &pod,
+        pod.refuse_early(
+            Direction::Inbound,
             &client,
             peer,
             "not_redirected",
@@ -37,7 +37,13 @@ async fn set_up(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) -> Option<Flo
         return None;
     };
     let Some((snapshot, own)) = pod.own_discovered().await else {
-        early(&pod, &client, peer, "unknown_destination", &NOT_DISCOVERED);
+        pod.refuse_early(
+            Direction::Inbound,
+            &client,
+            peer,
+            "unknown_destination",
+            &NOT_DISCOVERED,
+        );
         return None;
     };
     let original_dst = OriginalDst::new(original);
@@ -115,24 +121,4 @@ fn open(
         security: Security::Unknown,
         started,
     })
-}
-
-fn early(
-    pod: &Pod,
-    client: &TcpStream,
-    peer: SocketAddr,
-    reason: &'static str,
-    error: &dyn std::fmt::Display,
-) {
-    let to = local_address(client).unwrap_or(peer);
-    let refusal = EarlyRefusal {
-        reason,
-        error,
-        decided_by: "tunnel",
-    };
-    pod.context
-        .parts
-        .telemetry
-        .early_refusal(Direction::Inbound, peer, to, &refusal);
-    abort(client);
 }

@@ -11,10 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tunnel_credentials::Certificate;
-use tunnel_model::{Identity, PodUid, Snapshot, Workload};
+use tunnel_hbone::abort;
+use tunnel_model::{Identity, PodUid, Snapshot, Workload, canonical_address};
 use tunnel_sockets::Port;
+use tunnel_telemetry::{Direction, EarlyRefusal};
 
-use crate::accept::{Strangers, accept_forever, canonical};
+use crate::accept::{Strangers, accept_forever};
 use crate::context::Context;
 use crate::live::{Live, Lives};
 use crate::pool::Pool;
@@ -137,6 +139,26 @@ impl Pod {
         }
     }
 
+    /// Refuses a captured connection before its parties are known.
+    pub(crate) fn refuse_early(
+        &self,
+        direction: Direction,
+        stream: &TcpStream,
+        peer: SocketAddr,
+        reason: &'static str,
+        error: &dyn std::fmt::Display,
+    ) {
+        let to = local_address(stream).unwrap_or(peer);
+        let refusal = EarlyRefusal {
+            reason,
+            error,
+            decided_by: "tunnel",
+        };
+        let telemetry = &self.context.parts.telemetry;
+        telemetry.early_refusal(direction, peer, to, &refusal);
+        abort(stream);
+    }
+
     /// Ends everything: the pod is gone.
     pub(crate) fn end(&self) {
         self.stop_accepting();
@@ -222,7 +244,7 @@ impl Pod {
 
 /// The address a connection came in on.
 pub(crate) fn local_address(stream: &TcpStream) -> std::io::Result<SocketAddr> {
-    stream.local_addr().map(canonical)
+    stream.local_addr().map(canonical_address)
 }
 
 /// What is said to who comes to a pod that [`Pod::own_discovered`] does not find.

@@ -90,7 +90,6 @@ pub(crate) struct Watch {
     received: u64,
     /// Set while a ping waits for its answer.
     asked: Option<Instant>,
-    answered: bool,
 }
 
 impl Watch {
@@ -103,7 +102,6 @@ impl Watch {
             idle,
             received: 0,
             asked: None,
-            answered: false,
         }
     }
 
@@ -118,7 +116,6 @@ impl Watch {
             && let Some(ping) = &mut self.ping
             && ping.poll_pong(cx).is_ready()
         {
-            self.answered = true;
             self.asked = None;
         }
         loop {
@@ -155,7 +152,6 @@ impl Watch {
                     && ping.send_ping(Ping::opaque()).is_ok()
                 {
                     self.asked = Some(now);
-                    self.answered = false;
                 }
             }
         }
