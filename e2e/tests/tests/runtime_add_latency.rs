@@ -13,6 +13,8 @@ const REPLICAS: usize = 20;
 
 /// The bridge's own median on the two idle processors for which the limits were set, and some more.
 const BRIDGE: Duration = millis(25);
+/// The same of its p99.
+const BRIDGE_TAIL: Duration = millis(45);
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -68,22 +70,25 @@ fn add_costs_little_in_the_mesh_and_less_outside_it() {
     println!("  we add, outside the mesh    {outside}");
     println!("  bridge and us, in the mesh  {whole}");
     // The limits are those of a machine on which the bridge takes no longer than this. Where it does, because the machine
-    // is slow or busy with something else, they grow as it does.
+    // is slow or busy with something else, they grow as it does. One stall in a hundred calls makes a p99, so that of ours
+    // is given what the bridge alone, which is not ours, had of such stalls in the same minutes; p90 is not.
     let slower = (bridge.percentile(50).as_secs_f64() / BRIDGE.as_secs_f64()).max(1.0);
-    println!("  limits stretched by {slower:.2}, that of p99 by twice as much");
-    for (what, times, p50, p99) in [
-        ("in the mesh", &within, millis(12), millis(30)),
-        ("outside the mesh", &outside, millis(3), millis(8)),
+    let stalls = bridge
+        .percentile(99)
+        .saturating_sub(BRIDGE_TAIL.mul_f64(slower));
+    println!("  limits stretched by {slower:.2}, those of p99 by {stalls:.2?} more");
+    for (what, times, limits) in [
+        ("in the mesh", &within, [12, 18, 30]),
+        ("outside the mesh", &outside, [3, 5, 8]),
     ] {
-        let (p50, p99) = (p50.mul_f64(slower), p99.mul_f64(2.0 * slower));
-        let (p50_is, p99_is) = (times.percentile(50), times.percentile(99));
-        assert!(
-            p50_is <= p50,
-            "{what}: p50 is {p50_is:?}, more than {p50:?}"
-        );
-        assert!(
-            p99_is <= p99,
-            "{what}: p99 is {p99_is:?}, more than {p99:?}"
-        );
+        let extra = [Duration::ZERO, Duration::ZERO, stalls];
+        for ((percent, limit), extra) in [50, 90, 99].into_iter().zip(limits).zip(extra) {
+            let limit = millis(limit).mul_f64(slower) + extra;
+            let is = times.percentile(percent);
+            assert!(
+                is <= limit,
+                "{what}: p{percent} is {is:?}, more than {limit:?}"
+            );
+        }
     }
 }
