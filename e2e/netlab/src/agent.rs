@@ -2,7 +2,6 @@
 
 use crate::netns::{Netns, inside};
 use crate::process::Daemon;
-use crate::wait;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value, json};
@@ -14,7 +13,6 @@ use std::time::Duration;
 const READY: u16 = 15021;
 const ADMIN: u16 = 15000;
 const METRICS: u16 = 15020;
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Longer than the agent's own bound on a drain.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -32,6 +30,7 @@ pub struct AgentOptions {
 /// Where an agent's files are.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentFiles {
+    pub(crate) directory: PathBuf,
     pub(crate) configuration: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) pods: PathBuf,
@@ -45,6 +44,7 @@ impl AgentFiles {
     pub(crate) fn create(directory: &Path) -> Result<Self> {
         std::fs::create_dir_all(directory.join("state"))?;
         Ok(Self {
+            directory: directory.to_owned(),
             configuration: directory.join("agent.yaml"),
             socket: directory.join("agent.sock"),
             pods: directory.join("pods.yaml"),
@@ -91,18 +91,18 @@ pub(crate) fn configure(
     Ok(())
 }
 
-/// Starts an agent in its node's namespace and waits until it says that it is ready.
+/// Starts an agent in its node's namespace.
 pub(crate) fn start(program: &Path, netns: &Netns, files: &AgentFiles) -> Result<Daemon> {
     let mut command = netns.command(program);
     command.args(["run", "--config"]).arg(&files.configuration);
-    let daemon = Daemon::start("the agent", &mut command, &files.log)?;
-    wait::until("the agent is ready", PATIENCE, || {
-        daemon.check()?;
-        let (status, body) = get(netns, READY, "/healthz/ready")?;
-        ensure!(status == 200, "it answers {status}: {}", body.trim());
-        Ok(())
-    })?;
-    Ok(daemon)
+    Daemon::start("the agent", &mut command, &files.log)
+}
+
+/// Whether it says that it is ready.
+pub(crate) fn ready(netns: &Netns) -> Result<()> {
+    let (status, body) = get(netns, READY, "/healthz/ready")?;
+    ensure!(status == 200, "it answers {status}: {}", body.trim());
+    Ok(())
 }
 
 /// Asks it to drain and end.

@@ -180,12 +180,17 @@ impl Lab {
     /// # Errors
     /// The capture cannot be started.
     pub fn capture(&self, node: &str) -> Result<Capture> {
+        self.capture_into(node, node)
+    }
+
+    /// The same into a file of this name: captures with different ones may overlap.
+    ///
+    /// # Errors
+    /// The capture cannot be started.
+    pub fn capture_into(&self, node: &str, name: &str) -> Result<Capture> {
         let switch = self.switch.as_ref().context("the lab has no switch")?;
-        Capture::start(
-            switch,
-            self.node(node)?,
-            &self.directory.join(format!("{node}.pcap")),
-        )
+        let file = self.directory.join(format!("{name}.pcap"));
+        Capture::start(switch, self.node(node)?, &file)
     }
 
     fn pods(&self) -> MutexGuard<'_, Vec<Pod>> {
@@ -275,7 +280,8 @@ impl Maker<'_> {
             containerd,
             agent_files,
             agent_options: agents.clone(),
-            agent: Mutex::new(None),
+            agents: Mutex::default(),
+            ca: self.ca.clone(),
         };
         let nothing: Value = json!({});
         node.set_mesh_network(agents.is_some(), &nothing)?;

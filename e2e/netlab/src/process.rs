@@ -1,7 +1,7 @@
 //! Processes by number **and** start time, so that a recycled number is never mistaken for ours.
 
 use crate::wait;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -84,6 +84,43 @@ impl ProcessId {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("{signal} to {}", self.pid)),
         }
+    }
+
+    /// The words it was started with; none once it has ended.
+    pub(crate) fn command_line(&self) -> Vec<String> {
+        let bytes = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let words = bytes.split(|byte| *byte == 0);
+        words
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect()
+    }
+
+    /// What each of its open descriptors stands for.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn descriptors(&self) -> Result<Vec<String>> {
+        let directory = format!("/proc/{}/fd", self.pid);
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(&directory).context(directory)? {
+            // One may be closed while we look.
+            if let Ok(target) = std::fs::read_link(entry?.path()) {
+                all.push(target.display().to_string());
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// Waits for its end, whoever its parent is.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn wait_for_end(&self, patience: Duration) -> Result<()> {
+        wait::until(&format!("process {} ends", self.pid), patience, || {
+            ensure!(!self.alive(), "it runs: {:?}", self.command_line());
+            Ok(())
+        })
     }
 
     /// All that run now.
@@ -180,13 +217,22 @@ impl Daemon {
     /// It does not end in time.
     pub fn end(&self, signal: Signal, patience: Duration) -> Result<ExitStatus> {
         self.signal(signal)?;
+        self.wait(patience)
+            .with_context(|| format!("after {signal}"))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn wait(&self, patience: Duration) -> Result<ExitStatus> {
         let start = std::time::Instant::now();
         loop {
             if let Some(status) = self.status()? {
                 return Ok(status);
             }
             if start.elapsed() > patience {
-                bail!("{} still runs {patience:?} after {signal}", self.name);
+                bail!("{} still runs after {patience:?}", self.name);
             }
             std::thread::sleep(Duration::from_millis(5));
         }

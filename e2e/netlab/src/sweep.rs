@@ -2,6 +2,7 @@
 
 use crate::command::{program, run};
 use crate::netns::{self, NAMES};
+use crate::parts::agent_processes;
 use crate::process::ProcessId;
 use crate::record::{LabRecord, directories, home};
 use anyhow::{Context, Result, ensure};
@@ -108,7 +109,8 @@ fn mounts_below(directory: &Path, kind: Option<&str>) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Ends every process whose network namespace is one of ours (nodes, pods), and all their descendants.
+/// Ends every process whose network namespace is one of ours (nodes, pods) or that is of an agent of ours wherever it is,
+/// and all their descendants.
 fn end_processes(directory: &Path, namespaces: &[PathBuf]) -> Result<()> {
     let pods = mounts_below(directory, Some("nsfs"))?;
     let inodes: HashSet<u64> = namespaces
@@ -118,7 +120,7 @@ fn end_processes(directory: &Path, namespaces: &[PathBuf]) -> Result<()> {
         .collect();
     let start = Instant::now();
     loop {
-        let ours = processes_in(&inodes)?;
+        let ours = processes_in(&inodes, directory)?;
         if ours.is_empty() {
             return Ok(());
         }
@@ -135,7 +137,7 @@ fn end_processes(directory: &Path, namespaces: &[PathBuf]) -> Result<()> {
     }
 }
 
-fn processes_in(inodes: &HashSet<u64>) -> Result<Vec<ProcessId>> {
+fn processes_in(inodes: &HashSet<u64>, directory: &Path) -> Result<Vec<ProcessId>> {
     let own = ProcessId::own()?;
     let all = ProcessId::all()?;
     let mut found: HashSet<i32> = HashSet::new();
@@ -146,6 +148,9 @@ fn processes_in(inodes: &HashSet<u64>) -> Result<Vec<ProcessId>> {
             found.insert(process.pid);
         }
     }
+    // An orphan in a namespace that has lost its name is neither there nor anybody's descendant.
+    let agents = agent_processes(None, directory)?;
+    found.extend(agents.iter().map(|agent| agent.id.pid));
     loop {
         let children: Vec<i32> = all
             .iter()

@@ -7,6 +7,8 @@
 mod args;
 mod call;
 mod clients;
+mod limits;
+mod load;
 mod pattern;
 mod pause;
 mod result;
@@ -23,6 +25,8 @@ podkit: the workload inside the test pods
   podkit pause                    wait for SIGTERM, reaping children (a sandbox's first process)
   podkit serve [--KIND PORT]...   answer on IPv4 and IPv6; KIND is http, echo, banner, bulk or tls
   podkit call VERB --to IP:PORT   call a server once or more; prints one JSON line
+  podkit load --to IP:PORT        new connections at a rate beside long-lived ones to an echo server, until SIGTERM or
+                                  the end of standard input; prints a JSON line when it has begun and one at the end
 
 Verbs of `call`:
   http        GET over HTTP/1.1, a new connection each      [--count N] [--path P]
@@ -34,6 +38,14 @@ Verbs of `call`:
   hold        stay silent, then prove that the line lives   [--seconds N]
   stream      small messages for a while                    [--seconds N] [--interval-ms N]
 All: [--timeout-ms N] (default 5000, per socket operation)
+
+Options of `load`:
+  [--marker TEXT]     is in everything that is sent
+  [--rate N]          new connections a second (200), each with one message
+  [--keep N]          long-lived connections (20); the last is silent until the end
+  [--every-ms N]      between two messages of a long-lived connection (100)
+  [--limit-ms N]      for one new connection (10000)
+  [--seconds N]       at most (60)
 
 `serve` and `call tls` read PODKIT_TLS_CERT (PEM); `serve` also PODKIT_TLS_KEY and PODKIT_BANNER.
 ";
@@ -48,6 +60,7 @@ fn main() -> ExitCode {
         "pause" => pause::run(),
         "serve" => serve::run(rest),
         "call" => call::run(rest),
+        "load" => load::run(rest),
         _ => {
             say(HELP.trim_end());
             return ExitCode::from(if verb == "help" || verb == "--help" {

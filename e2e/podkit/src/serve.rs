@@ -1,6 +1,7 @@
 //! `podkit serve`: one thread per listener and per connection, on both address families.
 
 use crate::args::Args;
+use crate::limits;
 use crate::pause::{block_signals, wait_for_end};
 use crate::sessions::{Kind, Server, serve};
 use crate::tls;
@@ -18,6 +19,7 @@ const STACK: usize = 256 * 1024;
 pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     let mut args = Args::parse(words, &[])?;
     let signals = block_signals()?;
+    limits::raise_descriptors()?;
     let server = Server {
         host: std::fs::read_to_string("/proc/sys/kernel/hostname")?
             .trim()

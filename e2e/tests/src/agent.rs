@@ -3,10 +3,11 @@
 use crate::mesh::Mesh;
 use crate::netns::Netns;
 use crate::world::World;
-use crate::{programs, until};
+use crate::{PATIENCE, programs, until};
 use anyhow::{Context, Result, bail, ensure};
 use e2e_netlab::log::{AccessLine, access_lines};
 use e2e_netlab::wait::Hopeless;
+use e2e_netlab::{AgentProcess, agent_processes, end_agent_processes};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -66,25 +67,43 @@ impl Agent {
         })
     }
 
-    /// Sends it a signal.
+    /// Sends a signal that ends nobody to all its processes (SIGSTOP, SIGCONT).
     ///
     /// # Errors
-    /// It has ended already.
+    /// The kernel refuses.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(self.process()?, signal)?)
+        let all = self.processes()?;
+        all.iter().try_for_each(|one| one.id.signal(signal))
     }
 
-    /// Sends it a signal and waits for its end.
+    /// Ends it with all its processes: SIGTERM and its drain, or at once with SIGKILL. How the main one ended.
     ///
     /// # Errors
     /// It does not end in time.
     pub fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
-        self.signal(signal)?;
+        kill(self.process()?, signal)?;
         let child = &mut self.child;
-        until("the agent's end", || child.try_wait()?.context("it runs"))
+        let status = until("the agent's end", || child.try_wait()?.context("it runs"))?;
+        if signal == Signal::SIGKILL {
+            end_agent_processes(Some(self.netns.path()), &self.directory, PATIENCE)?;
+        }
+        until("the end of its other processes", || {
+            let left = self.processes()?;
+            ensure!(left.is_empty(), "these run: {left:?}");
+            Ok(())
+        })?;
+        Ok(status)
     }
 
-    /// Its process number.
+    /// All its processes.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn processes(&self) -> Result<Vec<AgentProcess>> {
+        agent_processes(Some(self.netns.path()), &self.directory)
+    }
+
+    /// Its main process's number.
     ///
     /// # Errors
     /// Numbers are larger than the kernel's.
@@ -181,29 +200,30 @@ impl Agent {
         self.get(15020, "/metrics")
     }
 
-    /// Resident bytes.
+    /// Resident bytes of all its processes.
     ///
     /// # Errors
     /// It has ended.
     pub fn memory(&self) -> Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = text.lines().find(|line| line.starts_with("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1));
-        Ok(kib.context("no VmRSS")?.parse::<u64>()? * 1024)
+        let mut sum = 0;
+        for one in self.processes()? {
+            let text = std::fs::read_to_string(format!("/proc/{}/status", one.id.pid))?;
+            let line = text.lines().find(|line| line.starts_with("VmRSS:"));
+            let kib = line.and_then(|line| line.split_whitespace().nth(1));
+            sum += kib.context("no VmRSS")?.parse::<u64>()? * 1024;
+        }
+        ensure!(sum > 0, "it has ended");
+        Ok(sum)
     }
 
-    /// What each of its open descriptors stands for.
+    /// What each open descriptor of its processes stands for.
     ///
     /// # Errors
     /// It has ended.
     pub fn descriptors(&self) -> Result<Vec<String>> {
-        let directory = format!("/proc/{}/fd", self.child.id());
         let mut all = Vec::new();
-        for entry in std::fs::read_dir(directory)? {
-            // One may be closed while we look.
-            if let Ok(target) = std::fs::read_link(entry?.path()) {
-                all.push(target.display().to_string());
-            }
+        for one in self.processes()? {
+            all.extend(one.id.descriptors()?);
         }
         all.sort();
         Ok(all)
@@ -253,6 +273,12 @@ impl Drop for Agent {
         // A stopped process dies of SIGKILL too; one that has ended is no error.
         drop(self.child.kill());
         drop(self.child.wait());
+        // Should this fail, the next run's sweep tries again.
+        drop(end_agent_processes(
+            Some(self.netns.path()),
+            &self.directory,
+            PATIENCE,
+        ));
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();

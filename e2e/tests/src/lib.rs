@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod app;
+pub mod continuity;
 pub mod envoy;
 pub mod frames;
 pub mod hostile;

@@ -1,7 +1,8 @@
 //! Network namespaces with names that tell who made them.
 
+use crate::PATIENCE;
 use anyhow::{Context, Result};
-use e2e_netlab::{ProcessId, find_program, inside, run};
+use e2e_netlab::{ProcessId, end_agent_processes, find_program, inside, run};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -115,6 +116,9 @@ pub fn sweep() -> Result<()> {
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if owner(&name).is_some_and(|owner| !owner.alive()) {
+            // Agents are not children that die with their test.
+            let path = Path::new(NAMES).join(&name);
+            end_agent_processes(Some(&path), &path, PATIENCE)?;
             // Two runs may sweep at once.
             if let Err(error) = ip(&["netns", "delete", &name])
                 && Path::new(NAMES).join(&name).exists()

@@ -16,6 +16,7 @@ pub use table::Table;
 use anyhow::{Context, Result, ensure};
 use e2e_netlab::mesh::Mesh;
 use e2e_netlab::{AgentOptions, Binaries, Lab, LabOptions, Sweep};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// The namespace whose pods are in the mesh.
@@ -28,6 +29,14 @@ pub const PLAIN: &str = "plain";
 /// # Errors
 /// Something is missing, or does not start.
 pub fn lab(nodes: &[&str], mesh: &Mesh) -> Result<Lab> {
+    lab_with(nodes, mesh, &Map::new())
+}
+
+/// The same, with settings that differ from the lab's.
+///
+/// # Errors
+/// Something is missing, or does not start.
+pub fn lab_with(nodes: &[&str], mesh: &Mesh, settings: &Map<String, Value>) -> Result<Lab> {
     let binaries = Binaries::from_env()?;
     let lab = Lab::up(&LabOptions {
         nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
@@ -35,7 +44,7 @@ pub fn lab(nodes: &[&str], mesh: &Mesh) -> Result<Lab> {
         agents: Some(AgentOptions {
             agent: binaries.agent,
             plugin: binaries.plugin,
-            settings: serde_json::Map::new(),
+            settings: settings.clone(),
         }),
         sweep: Sweep::Abandoned,
     })?;

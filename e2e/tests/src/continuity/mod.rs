@@ -1,0 +1,17 @@
+//! Connections while parts of agents die, are replaced, or pods come and go: load between two nodes with real pods, what is
+//! done meanwhile, and figures.
+
+mod clock;
+mod figures;
+mod load;
+mod report;
+mod scene;
+
+pub use clock::{Blow, now_ms};
+pub use figures::{Figures, Long, New, Series};
+pub use load::{Load, Shape};
+pub use report::{Break, Failure, Report, Wait};
+pub use scene::{MARKER, PORT, Scene, Span, echo, enrolled};
+
+/// How often each case is repeated.
+pub const REPETITIONS: usize = 10;
