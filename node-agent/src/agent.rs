@@ -9,6 +9,7 @@ use node_agent_enrollment::Roster;
 use node_agent_settings::{OnMissingCertificate, Settings};
 use tokio::sync::watch;
 
+use crate::activity::Activity;
 use crate::pods::Pods;
 use crate::state::StateWriter;
 
@@ -21,7 +22,18 @@ pub(crate) struct Agent<W> {
     pub(crate) roster: watch::Receiver<Option<Arc<Roster>>>,
     pub(crate) readiness: Readiness,
     pub(crate) policy: Policy,
+    /// What the agent does of its own accord.
+    pub(crate) activity: Activity,
     stopping: AtomicBool,
+}
+
+/// Whether pods are enrolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Not any more.
+    Now,
+    /// They are, after all.
+    NotAfterAll,
 }
 
 /// The settings that admission follows.
@@ -60,13 +72,14 @@ impl<W> Agent<W> {
             roster,
             readiness,
             policy,
+            activity: Activity::default(),
             stopping: AtomicBool::new(false),
         }
     }
 
-    /// From now on no pod is enrolled.
-    pub(crate) fn stop_enrolling(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+    /// From now on no pod is enrolled, or pods are again.
+    pub(crate) fn stop_enrolling(&self, stop: Stop) {
+        self.stopping.store(stop == Stop::Now, Ordering::Relaxed);
     }
 
     /// Why no pod can be enrolled now, if so.

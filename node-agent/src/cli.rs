@@ -9,7 +9,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tunnel_credentials::DevelopmentCa;
 
 use crate::config_file::{check_mesh, read_roster, read_settings};
-use crate::{logging, run, status};
+use crate::{hold, logging, status, work};
 
 /// Takes pods of this node into the mesh and serves their traffic.
 #[derive(Debug, Parser)]
@@ -23,12 +23,24 @@ struct Cli {
 enum Verb {
     /// Run the agent until SIGTERM, then drain and exit 0.
     ///
+    /// This process only holds what must outlive the rest: pods' namespaces and all listeners. It
+    /// starts a worker, which does everything else without privileges, and another one if that
+    /// dies; connections wait meanwhile. If an agent runs already, this one takes over from it
+    /// without cutting a connection, and that one ends when its connections have.
+    ///
     /// The agent serves the CNI plugin on a Unix socket. A pod that the pods file puts into the
     /// mesh gets listeners in its own network namespace, redirect rules (installed by the plugin),
     /// a self-probe through them and a certificate before it may start. Enrolled pods are written
     /// to the state directory and brought back when the agent starts again.
     Run {
         /// The configuration file (YAML). Every setting is described below.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// The part that `run` starts; not to be started by hand.
+    #[command(hide = true)]
+    Worker {
+        /// The configuration file (YAML).
         #[arg(long)]
         config: PathBuf,
     },
@@ -82,7 +94,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn obey(verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Run { config } => run::run(&config),
+        Verb::Run { config } => hold::hold(&config),
+        Verb::Worker { config } => work::work(&config),
         Verb::Validate { config } => validate(&config),
         Verb::DevCa { cert, key } => {
             DevelopmentCa::create(&cert, &key)?;

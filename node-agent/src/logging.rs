@@ -55,7 +55,8 @@ fn change<S>(
     Ok(format!("active levels: {shown}\n"))
 }
 
-fn filter(text: &str) -> Result<EnvFilter, LevelError> {
+/// The filter of a level setting.
+pub(crate) fn filter(text: &str) -> Result<EnvFilter, LevelError> {
     let fail = |problem: String| LevelError {
         text: text.to_owned(),
         problem,

@@ -1,5 +1,6 @@
 //! `ambient-agent`, the node agent: takes pods into the mesh when the runtime creates them, serves
-//! their traffic through the tunnel, brings them back after its own restart and lets them go.
+//! their traffic through the tunnel, brings them back after its own restart and lets them go. It is
+//! two processes: the holder, which has the privileges, and the worker, which has the keys.
 //! It refuses to let a pod start whose traffic could leave in clear, to leave half of an enrolment
 //! behind, and to decide anything about a connection: that is the tunnel's.
 //! It owns the plugin socket, the pod table and its file, the admin endpoints and the order in
@@ -7,24 +8,27 @@
 
 #![forbid(unsafe_code)]
 
+mod activity;
 mod agent;
 mod cli;
 mod config_file;
 mod dump;
 mod file_watch;
+mod hold;
 mod leave;
 mod limits;
+mod link;
 mod logging;
 mod plugin;
 mod pods;
 mod restore;
 mod roster_source;
-mod run;
 mod state;
 mod status;
 mod stop;
 mod tunnel_port;
 mod upkeep;
+mod work;
 mod world;
 
 use std::process::ExitCode;

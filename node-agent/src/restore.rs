@@ -76,6 +76,7 @@ pub(crate) async fn restore<W: World>(
     while !failed.is_empty() {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MOST);
+        let _acting = agent.activity.act().await;
         failed = again(&agent, failed).await;
     }
 }
@@ -86,6 +87,7 @@ async fn first_pass<W: World>(agent: &Arc<Agent<W>>, waiting: Vec<Waiting>) -> V
     for Waiting { pods, turn } in waiting {
         let (agent, places) = (Arc::clone(agent), Arc::clone(&places));
         lanes.spawn(async move {
+            let _acting = agent.activity.act().await;
             // The semaphore is never closed, so the place is always given.
             let _place = places.acquire().await;
             let mut failed = Vec::new();

@@ -1,4 +1,4 @@
-//! When to stop: a signal, or whoever asks the admin interface.
+//! Signals to the worker itself. The holder decides when to stop; without one, signals do.
 
 use std::io;
 use std::sync::Arc;
@@ -6,15 +6,24 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-/// The reasons to stop.
-pub(crate) struct StopReasons {
+/// Why the worker is to stop, other than by its holder's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// A signal.
+    Signal(&'static str),
+    /// The admin interface.
+    Admin,
+}
+
+/// Hears wishes to stop.
+pub(crate) struct Wishes {
     terminate: Signal,
     interrupt: Signal,
     asked: Arc<Notify>,
 }
 
-impl StopReasons {
-    /// Starts to listen for signals; must be called within a runtime.
+impl Wishes {
+    /// Starts to listen; must be called within a runtime.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -29,12 +38,12 @@ impl StopReasons {
         Arc::new(move || asked.notify_one())
     }
 
-    /// Waits for the next reason and says which it was.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Waits for the next. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            () = self.asked.notified() => "the admin interface",
+            _ = self.terminate.recv() => Wish::Signal("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::Signal("SIGINT"),
+            () = self.asked.notified() => Wish::Admin,
         }
     }
 }

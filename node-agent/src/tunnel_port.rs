@@ -50,6 +50,18 @@ impl TunnelPort {
         self.0.status().iter().any(|pod| pod.uid == *uid)
     }
 
+    /// How many connections there are.
+    pub(crate) async fn connections(&self) -> usize {
+        self.0.connections().await.values().sum()
+    }
+
+    /// Whether every thread that moves traffic gives a sign of life in time.
+    pub(crate) async fn alive(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.0.connections())
+            .await
+            .is_ok()
+    }
+
     /// Ends all connections in order, as far as time permits; how many were cut.
     pub(crate) async fn drain(&self, patience: Duration) -> usize {
         self.0.drain(patience).await.left

@@ -17,8 +17,14 @@ pub(crate) async fn upkeep<W: World>(agent: Arc<Agent<W>>) {
     loop {
         // Both arms look at the whole state, so a tick that is lost is made good by the next.
         tokio::select! {
-            _ = certificates.tick() => note_certificates(&agent).await,
-            _ = namespaces.tick() => forget_the_gone(&agent).await,
+            _ = certificates.tick() => {
+                let _acting = agent.activity.act().await;
+                note_certificates(&agent).await;
+            }
+            _ = namespaces.tick() => {
+                let _acting = agent.activity.act().await;
+                forget_the_gone(&agent).await;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Serves the agent's three small HTTP interfaces: administration, readiness and metrics.
 //! It refuses to know what it serves: pages come from closures, and nothing a client sends beyond
 //! method, path and query is looked at.
-//! It owns the listening sockets, the bounds on connections, bytes and time, and the set of tasks
+//! It owns the sockets it is given to listen on, the bounds on connections, bytes and time, and the set of tasks
 //! that readiness waits for.
 
 #![forbid(unsafe_code)]
@@ -16,5 +16,5 @@ mod tests;
 
 pub use pages::{AdminPages, LoggingPage, admin_site, metrics_site, readiness_site};
 pub use readiness::{PendingTask, Readiness};
-pub use server::{BindError, Listener, Stop};
+pub use server::{Listener, Stop};
 pub use site::{Answer, Site};

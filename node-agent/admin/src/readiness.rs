@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 /// The set of tasks that are still to be done; ready when it is empty. Clones share the set.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     pending: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    /// Says that a task is done.
+    done: Arc<Notify>,
 }
 
 impl Readiness {
@@ -30,6 +34,20 @@ impl Readiness {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    /// Waits until nothing is pending.
+    pub async fn ready(&self) {
+        loop {
+            let changed = self.done.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if self.is_ready() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, usize>> {
@@ -61,5 +79,7 @@ impl Drop for PendingTask {
                 pending.remove(self.name);
             }
         }
+        drop(pending);
+        self.readiness.done.notify_waiters();
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,17 +25,6 @@ use crate::site::Site;
 /// Ends the server when it resolves.
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// An address could not be listened on. The operator must free it or choose another; trying again
-/// helps only if another process is about to let go of it.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {purpose}: {source}")]
-pub struct BindError {
-    address: SocketAddr,
-    purpose: &'static str,
-    #[source]
-    source: io::Error,
-}
-
 /// A bound socket that will serve one site.
 #[derive(Debug)]
 pub struct Listener {
@@ -45,26 +33,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds; must be called within a runtime.
-    ///
-    /// The unspecified IPv6 address also takes IPv4, and where the machine has no IPv6 it stands
-    /// for the unspecified IPv4 address.
+    /// Serves on a listener that is bound already; must be called within a runtime.
     ///
     /// # Errors
-    /// When the address is taken, not this machine's, or not permitted.
-    pub fn bind(address: SocketAddr, purpose: &'static str) -> Result<Self, BindError> {
-        let bound = match bind(address) {
-            Err(error) if lacks_ipv6(&error) && address.ip().is_unspecified() => {
-                bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
-            }
-            other => other,
-        };
-        let socket = bound.map_err(|source| BindError {
-            address,
+    /// When the event loop cannot take it.
+    pub fn new(listener: std::net::TcpListener, purpose: &'static str) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            socket: TcpListener::from_std(listener)?,
             purpose,
-            source,
-        })?;
-        Ok(Self { socket, purpose })
+        })
     }
 
     /// Where it listens, which tells the port when any was asked for.
@@ -150,30 +128,7 @@ fn respond(site: &Site, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     response
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        // Both families through one socket, whatever the machine's default is.
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-fn lacks_ipv6(error: &io::Error) -> bool {
-    // EAFNOSUPPORT from socket(), or EADDRNOTAVAIL from bind() where IPv6 is compiled in but off.
-    error.raw_os_error() == Some(97) || error.kind() == io::ErrorKind::AddrNotAvailable
-}
-
 const MAX_CONNECTIONS: usize = 64;
-const BACKLOG: i32 = 128;
 /// The least hyper takes.
 const BUFFER: usize = 8 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ pub(crate) fn contradictions(
     mistakes.extend(sources_of_truth(map));
     if let Some(settings) = settings {
         mistakes.extend(addresses(settings));
-        mistakes.extend(socket_path(settings));
+        mistakes.extend(socket_paths(settings));
         mistakes.extend(sizes_and_times(settings));
     }
     mistakes
@@ -86,9 +86,15 @@ fn sources_of_truth(map: &Map<String, Value>) -> Vec<Mistake> {
 }
 
 /// The kernel takes 107 bytes; the socket is first bound under a longer, temporary name.
-fn socket_path(settings: &Settings) -> Option<Mistake> {
-    (settings.socket.as_os_str().len() > 90)
-        .then(|| Mistake::about("socket", "must not be longer than 90 bytes"))
+fn socket_paths(settings: &Settings) -> impl Iterator<Item = Mistake> {
+    let paths = [
+        ("socket", &settings.socket),
+        ("holderSocket", &settings.holder_socket),
+    ];
+    paths
+        .into_iter()
+        .filter(|(_, path)| path.as_os_str().len() > 90)
+        .map(|(key, _)| Mistake::about(key, "must not be longer than 90 bytes"))
 }
 
 fn addresses(settings: &Settings) -> Vec<Mistake> {

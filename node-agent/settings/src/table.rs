@@ -98,6 +98,21 @@ settings! {
     /// Unix socket the CNI plugin calls. Its directory is created with mode 0700, the socket with
     /// mode 0600.
     socket "socket": PathBuf = Default::Is("/run/ambient/agent.sock"), Limits::Any, "";
+    /// Unix socket at which the next agent asks for everything that this one keeps open, so that an
+    /// upgrade loses no connection. Both must name the same; directory and socket are made as
+    /// above.
+    holder_socket "holderSocket": PathBuf =
+        Default::Is("/run/ambient/holder.sock"), Limits::Any, "";
+    /// The newest version of the holder's protocol to speak. Only for roll-outs that must go back
+    /// to an older agent.
+    holder_protocol "holderProtocol": u32 = Default::Is("2"), Limits::Span("1", "2"), "";
+    /// A worker that gives no sign of life for this long is killed and replaced by its holder.
+    worker_deadline "workerDeadline": Duration =
+        Default::Is("10s"), Limits::Span("1s", "5m"), "";
+    /// How long to serve on after SIGTERM for a successor that is started later, in a process that
+    /// goes on while the main one ends at once. Only where nobody ends the processes of a stopped
+    /// service: systemd with KillMode=process; not in a container. 0s drains at SIGTERM.
+    linger "linger": Duration = Default::Is("0s"), Limits::Span("0s", "1h"), "";
     /// Directory for the table of enrolled pods, which must outlive the agent but not the node's
     /// boot.
     state_dir "stateDir": PathBuf = Default::Is("/var/lib/ambient"), Limits::Any, "";
@@ -170,6 +185,9 @@ settings! {
         Default::Is("5s"), Limits::Span("0s", "24h"), "";
     /// How long a tunnel without streams is kept for the next connection.
     tunnel_idle "tunnelIdle": Duration = Default::Is("5m"), Limits::Span("1s", "24h"), "";
+    /// Sockets that a busy pod has in stock on each worker thread, of each kind, so that a new
+    /// connection need not ask the holder for one; 0 asks for each.
+    socket_stock "socketStock": u32 = Default::Is("32"), Limits::Span("0", "64"), "sockets";
     /// What is logged: a level (error, warn, info, debug, trace), or levels by part, such as
     /// info,tunnel=debug.
     log_level "logLevel": String = Default::Is("info"), Limits::Any, "";

@@ -5,10 +5,8 @@ mod failure;
 mod link;
 mod others;
 mod server;
-mod socket;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use server::serve;
-pub(crate) use socket::PluginSocket;

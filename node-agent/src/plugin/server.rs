@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_plugin_handoff::{Failure, MessageError, Reply, Request};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::add::add;
 use super::link::{Link, LinkError};
 use super::others::{check, del, gc, status};
-use super::socket::PluginSocket;
 use crate::agent::Agent;
 use crate::world::World;
 
 /// Serves until `stop` says so, then finishes the conversations there are.
 pub(crate) async fn serve<W: World>(
     agent: Arc<Agent<W>>,
-    socket: PluginSocket,
+    listener: UnixListener,
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
@@ -28,7 +27,7 @@ pub(crate) async fn serve<W: World>(
         // Cancelled only by `stop`: neither accept nor the wait for a place loses anything.
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
-            accepted = accept(&socket, &places) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
             Ok((stream, place)) => {
@@ -46,19 +45,20 @@ pub(crate) async fn serve<W: World>(
         }
         while conversations.try_join_next().is_some() {}
     }
-    drop(socket);
+    // Who connects from now on waits in the listener's queue for whoever serves next.
+    drop(listener);
     while conversations.join_next().await.is_some() {}
 }
 
 async fn accept(
-    socket: &PluginSocket,
+    listener: &UnixListener,
     places: &Arc<Semaphore>,
 ) -> std::io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places)
         .acquire_owned()
         .await
         .map_err(std::io::Error::other)?;
-    let (stream, _) = socket.listener.accept().await?;
+    let (stream, _) = listener.accept().await?;
     Ok((stream, place))
 }
 

@@ -77,6 +77,11 @@ impl Pods {
         .await
     }
 
+    /// The state that holds everything that has happened so far.
+    pub(crate) async fn latest(&self) -> Result<Generation, PodsError> {
+        self.ask(|reply| Command::Latest { reply }).await
+    }
+
     /// Enters an attachment that the runtime adds.
     pub(crate) async fn begin(&self, record: Arc<PodRecord>) -> Result<Begun, PodsError> {
         self.ask(|reply| Command::Begin { record, reply }).await

@@ -43,6 +43,9 @@ pub(crate) enum Command {
         valid: Vec<AttachmentKey>,
         reply: oneshot::Sender<Vec<AttachmentKey>>,
     },
+    Latest {
+        reply: oneshot::Sender<Generation>,
+    },
 }
 
 pub(super) struct Owner {
@@ -123,6 +126,9 @@ impl Owner {
             Command::Get { attachment, reply } => {
                 let _asker_gone = reply.send(self.table.get(&attachment).cloned());
             }
+            Command::Latest { reply } => {
+                let _asker_gone = reply.send(self.latest());
+            }
             Command::MissingFrom { valid, reply } => {
                 let _asker_gone = reply.send(self.table.missing_from(&valid));
             }
@@ -165,13 +171,18 @@ impl Owner {
         let stage = self.table.advance(key, event)?;
         self.changed = true;
         self.recorded_changed |= before != recorded(&self.table);
-        // What is on disk already holds a transition that changes nothing there.
-        let generation = if self.recorded_changed {
+        let generation = self.latest();
+        Ok(Advanced { stage, generation })
+    }
+
+    /// The state that holds everything that has happened. What is submitted already holds a
+    /// transition that changes nothing there.
+    fn latest(&self) -> Generation {
+        if self.recorded_changed {
             self.next
         } else {
             Generation(self.next.0 - 1)
-        };
-        Ok(Advanced { stage, generation })
+        }
     }
 
     fn publish(&mut self) {

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
+use node_agent_handover::{Job, JobDone};
 use node_agent_namespace::{Netns, NetnsError};
 use node_agent_redirect::{Backend, RedirectPlan};
 use tunnel_credentials::Credentials;
@@ -13,6 +14,7 @@ use tunnel_discovery::MeshStore;
 use tunnel_model::{Identity, IdentityError, PodUid, Protocol, Workload};
 
 use super::{World, WorldError};
+use crate::link::{Holder, HolderFailure};
 use crate::tunnel_port::TunnelPort;
 
 /// What all pods of this node have in common.
@@ -31,6 +33,7 @@ pub(crate) struct RealWorld {
     pub(crate) tunnel: TunnelPort,
     pub(crate) credentials: Credentials,
     pub(crate) mesh: Arc<MeshStore>,
+    pub(crate) holder: Holder,
     pub(crate) place: Place,
 }
 
@@ -82,10 +85,11 @@ impl World for RealWorld {
     }
 
     async fn addresses(&self, netns: Arc<OwnedFd>) -> Result<Vec<IpAddr>, WorldError> {
-        inside(netns, |netns| {
-            node_agent_namespace::addresses(netns).map_err(WorldError::passing)
-        })
-        .await
+        let until = Instant::now() + LISTING;
+        match self.inside(netns, Job::Addresses, until).await? {
+            JobDone::Addresses(addresses) => Ok(addresses),
+            other => Err(out_of_turn(&other)),
+        }
     }
 
     fn plan(&self) -> RedirectPlan {
@@ -156,10 +160,9 @@ impl World for RealWorld {
         until: Instant,
     ) -> Result<(), WorldError> {
         let plan = plan_of(record)?;
-        inside(netns, move |netns| {
-            node_agent_namespace::undo(netns, &plan, until).map_err(WorldError::passing)
-        })
-        .await
+        self.inside(netns, Job::Undo { plan }, until)
+            .await
+            .map(drop)
     }
 
     async fn check_rules(
@@ -169,12 +172,7 @@ impl World for RealWorld {
         until: Instant,
     ) -> Result<Vec<String>, WorldError> {
         let plan = plan_of(record)?;
-        inside(netns, move |netns| {
-            let drift =
-                node_agent_namespace::check(netns, &plan, until).map_err(WorldError::passing)?;
-            Ok(drift.iter().map(ToString::to_string).collect())
-        })
-        .await
+        drift(self.inside(netns, Job::Check { plan }, until).await?)
     }
 
     async fn repair_rules(
@@ -184,28 +182,46 @@ impl World for RealWorld {
         until: Instant,
     ) -> Result<Vec<String>, WorldError> {
         let plan = plan_of(record)?;
-        inside(netns, move |netns| {
-            let drift =
-                node_agent_namespace::check(netns, &plan, until).map_err(WorldError::passing)?;
-            if !drift.is_empty() {
-                node_agent_namespace::apply(netns, &plan, until).map_err(WorldError::passing)?;
-            }
-            Ok(drift.iter().map(ToString::to_string).collect())
-        })
-        .await
+        drift(self.inside(netns, Job::Repair { plan }, until).await?)
     }
 }
 
-/// Runs work that blocks, with the namespace, away from the control thread.
-async fn inside<T: Send + 'static>(
-    netns: Arc<OwnedFd>,
-    work: impl FnOnce(&Netns) -> Result<T, WorldError> + Send + 'static,
-) -> Result<T, WorldError> {
-    let copy = netns.try_clone().map_err(WorldError::passing)?;
-    let netns = Netns::from_fd(copy).map_err(WorldError::lasting)?;
-    tokio::task::spawn_blocking(move || work(&netns))
-        .await
-        .map_err(WorldError::passing)?
+impl RealWorld {
+    /// Has the holder work in a namespace. It may be gone for a moment, so its own limit on the
+    /// work is not enough.
+    async fn inside(
+        &self,
+        netns: Arc<OwnedFd>,
+        job: Job,
+        until: Instant,
+    ) -> Result<JobDone, WorldError> {
+        let netns = netns.try_clone().map_err(WorldError::passing)?;
+        let within = until.saturating_duration_since(Instant::now());
+        let work = self.holder.work(job, Some(netns), within);
+        match tokio::time::timeout(within + GRACE, work).await {
+            Ok(done) => done.map_err(|failure: HolderFailure| {
+                if failure.passing {
+                    WorldError::passing(failure)
+                } else {
+                    WorldError::lasting(failure)
+                }
+            }),
+            Err(_) => Err(WorldError::passing(
+                "the holder does not answer; see its log, and restart the agent if it hangs",
+            )),
+        }
+    }
+}
+
+fn drift(done: JobDone) -> Result<Vec<String>, WorldError> {
+    match done {
+        JobDone::Drift(drift) => Ok(drift),
+        other => Err(out_of_turn(&other)),
+    }
+}
+
+fn out_of_turn(done: &JobDone) -> WorldError {
+    WorldError::lasting(format!("the holder did something else: {done:?}"))
 }
 
 fn plan_of(record: &PodRecord) -> Result<RedirectPlan, WorldError> {
@@ -215,3 +231,8 @@ fn plan_of(record: &PodRecord) -> Result<RedirectPlan, WorldError> {
 fn uid(pod: &PodKey) -> PodUid {
     PodUid::from(pod.as_str())
 }
+
+/// Addresses are listed within this time.
+const LISTING: Duration = Duration::from_secs(10);
+/// How much longer than the work itself the answer may take.
+const GRACE: Duration = Duration::from_secs(5);

@@ -1,12 +1,11 @@
-//! The request channel to the keeper, and what travels on it.
+//! The request channel to whoever owns the namespaces, and what travels on it.
 
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::options::SocketKind;
 
@@ -57,7 +56,7 @@ impl Port {
     }
 }
 
-/// Duplicates of a pod's listeners; the keeper keeps the originals open.
+/// Duplicates of a pod's listeners; the originals stay open.
 #[derive(Debug)]
 pub struct ListenerSet {
     /// One non-blocking listener for each port.
@@ -68,12 +67,20 @@ pub struct ListenerSet {
     pub reused: bool,
 }
 
-/// Why the keeper could not do what was asked.
+/// Why what was asked could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketsError {
-    /// The keeper thread has ended: the process is shutting down.
-    #[error("the socket keeper has stopped; the agent is shutting down, retry after its restart")]
+    /// Nobody answers any more: the process is shutting down.
+    #[error("the agent is shutting down, retry after its restart")]
     Stopped,
+    /// The holder could not; its own words.
+    #[error("{why}")]
+    Holder {
+        /// Why.
+        why: String,
+        /// The same may work a moment later.
+        passing: bool,
+    },
     /// No such pod: it was never opened, or has been closed meanwhile.
     #[error("pod {0} has no open namespace; it left, or was never admitted")]
     UnknownPod(Arc<str>),
@@ -113,33 +120,56 @@ pub enum SocketsError {
     Duplicate(io::Error),
 }
 
-pub(crate) enum Request {
+/// What is asked of the owner of the namespaces.
+#[derive(Debug)]
+pub enum Request {
+    /// See [`Sockets::open`].
     Open {
+        /// The pod's key.
         pod: Arc<str>,
+        /// Its namespace.
         netns: OwnedFd,
+        /// Listen on IPv6 too.
         ipv6: bool,
+        /// Where the answer goes; nobody may be waiting for it any more.
         reply: oneshot::Sender<Result<ListenerSet, SocketsError>>,
     },
+    /// See [`Sockets::make`].
     Make {
+        /// The pod's key.
         pod: Arc<str>,
+        /// The sockets' family.
         family: Family,
+        /// What they are for.
         kind: SocketKind,
+        /// How many.
         count: usize,
+        /// Where the answer goes.
         reply: oneshot::Sender<Result<Vec<OwnedFd>, SocketsError>>,
     },
+    /// See [`Sockets::close`].
     Close {
+        /// The pod's key.
         pod: Arc<str>,
+        /// Where the answer goes.
         reply: oneshot::Sender<bool>,
     },
 }
 
-/// Handle to the keeper: the only way the rest of the program reaches a pod's namespace.
+/// Handle to the owner of the namespaces: the only way by which what moves bytes reaches them.
 #[derive(Clone, Debug)]
 pub struct Sockets {
-    pub(crate) requests: mpsc::Sender<Request>,
+    requests: mpsc::UnboundedSender<Request>,
 }
 
 impl Sockets {
+    /// A handle, and where its requests come out.
+    #[must_use]
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Request>) {
+        let (requests, inbox) = mpsc::unbounded_channel();
+        (Self { requests }, inbox)
+    }
+
     /// Opens the pod's three listeners and keeps them with the namespace under `pod`. If the pod is
     /// open already in the same namespace, its existing listeners are handed out again; in another
     /// namespace, the old ones are closed first.

@@ -1,4 +1,4 @@
-//! The keeper in real network namespaces. Needs root; fails without.
+//! The owner of namespaces in real network namespaces. Needs root; fails without.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fs::File;
@@ -11,7 +11,41 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{getsockopt, sockopt};
-use tunnel_sockets::{Family, Keeper, PACKET_MARK, Port, SocketKind, Sockets, SocketsError};
+use tunnel_sockets::{
+    Family, Namespaces, PACKET_MARK, Port, Request, SocketKind, Sockets, SocketsError,
+};
+
+/// The owner on a thread of its own, as it is a process of its own in what ships. It ends when the
+/// last handle is gone.
+fn start() -> (thread::JoinHandle<()>, Sockets) {
+    let (sockets, mut inbox) = Sockets::channel();
+    let owner = thread::spawn(move || {
+        let mut namespaces = Namespaces::new().unwrap();
+        while let Some(request) = inbox.blocking_recv() {
+            match request {
+                Request::Open {
+                    pod,
+                    netns,
+                    ipv6,
+                    reply,
+                } => {
+                    drop(reply.send(namespaces.open(&pod, netns, ipv6)));
+                }
+                Request::Make {
+                    pod,
+                    family,
+                    kind,
+                    count,
+                    reply,
+                } => {
+                    drop(reply.send(namespaces.make(&pod, family, kind, count)));
+                }
+                Request::Close { pod, reply } => drop(reply.send(namespaces.close(&pod))),
+            }
+        }
+    });
+    (owner, sockets)
+}
 
 /// Runs `work` in a fresh network namespace with loopback up.
 fn in_fresh_netns<T: Send>(work: impl FnOnce() -> T + Send) -> T {
@@ -61,7 +95,7 @@ fn open(
 
 #[test]
 fn listeners_live_in_the_pod_and_are_handed_out_again() {
-    let (keeper, sockets) = Keeper::start().unwrap();
+    let (owner, sockets) = start();
     in_fresh_netns(|| {
         let first = open(&sockets, "a", own_netns()).unwrap();
         assert!(!first.reused);
@@ -70,7 +104,7 @@ fn listeners_live_in_the_pod_and_are_handed_out_again() {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port.number())).unwrap();
         }
         drop(first);
-        // The keeper holds the originals: connections wait in their queues.
+        // The owner holds the originals: connections wait in their queues.
         TcpStream::connect((Ipv4Addr::LOCALHOST, Port::Outbound.number())).unwrap();
         assert!(open(&sockets, "a", own_netns()).unwrap().reused);
         assert!(block_on(sockets.close(Arc::from("a"))));
@@ -87,12 +121,12 @@ fn listeners_live_in_the_pod_and_are_handed_out_again() {
         "a pod's listener is reachable in the agent's namespace"
     );
     drop(sockets);
-    keeper.join().unwrap();
+    owner.join().unwrap();
 }
 
 #[test]
 fn a_port_in_use_is_named_and_nothing_stays_open() {
-    let (_keeper, sockets) = Keeper::start().unwrap();
+    let (_owner, sockets) = start();
     in_fresh_netns(|| {
         let taken = TcpListener::bind(("::", 15008)).unwrap();
         let error = open(&sockets, "a", own_netns()).unwrap_err();
@@ -102,16 +136,16 @@ fn a_port_in_use_is_named_and_nothing_stays_open() {
         );
         let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, 15001)).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-        assert_eq!(threads_in_own_netns(), 1, "the keeper stays inside");
+        assert_eq!(threads_in_own_netns(), 1, "the owner stays inside");
         drop(taken);
         open(&sockets, "a", own_netns()).unwrap();
-        assert_eq!(threads_in_own_netns(), 2, "the keeper is not seen inside");
+        assert_eq!(threads_in_own_netns(), 1, "the owner stays inside");
     });
 }
 
 #[test]
 fn sockets_are_marked_and_transparent_ones_take_a_foreign_source() {
-    let (_keeper, sockets) = Keeper::start().unwrap();
+    let (_owner, sockets) = start();
     in_fresh_netns(|| {
         open(&sockets, "a", own_netns()).unwrap();
         for (family, source, to) in [
@@ -143,7 +177,7 @@ fn sockets_are_marked_and_transparent_ones_take_a_foreign_source() {
 
 #[test]
 fn a_socket_connects_inside_its_pod() {
-    let (_keeper, sockets) = Keeper::start().unwrap();
+    let (_owner, sockets) = start();
     in_fresh_netns(|| {
         open(&sockets, "a", own_netns()).unwrap();
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -158,5 +192,33 @@ fn a_socket_connects_inside_its_pod() {
             server.accept().unwrap().0.read_exact(&mut byte).unwrap();
             assert_eq!(&byte, b"x");
         }
+    });
+}
+
+#[test]
+fn a_successor_takes_over_without_closing_a_listener() {
+    in_fresh_netns(|| {
+        let mut first = Namespaces::new().unwrap();
+        first.open(&Arc::from("a"), own_netns(), true).unwrap();
+        let waiting = TcpStream::connect((Ipv4Addr::LOCALHOST, Port::Outbound.number())).unwrap();
+        let mut second = Namespaces::new().unwrap();
+        for kept in first.kept() {
+            let netns = kept.netns.try_clone().unwrap();
+            let listeners = kept.listeners.iter();
+            let listeners = listeners.map(|l| l.try_clone().unwrap().into()).collect();
+            second.adopt(kept.pod, netns, listeners, kept.ipv6).unwrap();
+        }
+        drop(first);
+        let again = second.open(&Arc::from("a"), own_netns(), true).unwrap();
+        assert!(again.reused && again.ipv6);
+        let (port, listener) = &again.listeners[0];
+        assert_eq!(*port, Port::Outbound);
+        let (_, peer) = listener.accept().unwrap();
+        assert_eq!(peer.port(), waiting.local_addr().unwrap().port());
+        let incomplete = second.adopt(&Arc::from("b"), own_netns(), Vec::new(), true);
+        assert_eq!(
+            incomplete.unwrap_err().kind(),
+            std::io::ErrorKind::InvalidData
+        );
     });
 }

@@ -16,18 +16,36 @@ use crate::format::LogFormat;
 use crate::text::{Escaping, Quotes, push_number, push_quoted};
 use crate::writer::Urgency;
 
-/// Formats events and hands them to the log writer. Combine it with a filter of your choice.
+/// Formats events and hands them on. Combine it with a filter of your choice.
 pub struct EventLayer {
-    telemetry: Telemetry,
+    format: LogFormat,
+    sink: Sink,
+}
+
+/// Where the lines go.
+enum Sink {
+    /// To the log writer.
+    Writer(Telemetry),
+    /// To a function, on the thread of the event.
+    Direct(fn(&str)),
 }
 
 impl EventLayer {
     pub(crate) fn new(telemetry: Telemetry) -> Self {
-        Self { telemetry }
+        Self {
+            format: telemetry.shared().format,
+            sink: Sink::Writer(telemetry),
+        }
     }
 
-    fn format(&self) -> LogFormat {
-        self.telemetry.shared().format
+    /// Hands each line, its end included, to `write` at once: for a process that has no thread to
+    /// spare for a log and little to say.
+    #[must_use]
+    pub fn direct(format: LogFormat, write: fn(&str)) -> Self {
+        Self {
+            format,
+            sink: Sink::Direct(write),
+        }
     }
 }
 
@@ -40,7 +58,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for EventLayer {
         let mut text = String::new();
         attributes.record(&mut Fields {
             out: &mut text,
-            format: self.format(),
+            format: self.format,
             part: Part::Span,
         });
         span.extensions_mut().insert(SpanFields(text));
@@ -52,14 +70,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for EventLayer {
         if let Some(SpanFields(text)) = extensions.get_mut() {
             values.record(&mut Fields {
                 out: text,
-                format: self.format(),
+                format: self.format,
                 part: Part::Span,
             });
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let format = self.format();
+        let format = self.format;
         let metadata = event.metadata();
         with_line(|line| {
             format.begin(
@@ -87,7 +105,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for EventLayer {
             } else {
                 Urgency::Batched
             };
-            self.telemetry.shared().queue.push(line, urgency);
+            match &self.sink {
+                Sink::Writer(telemetry) => telemetry.shared().queue.push(line, urgency),
+                Sink::Direct(write) => write(line),
+            }
         });
     }
 }

@@ -75,7 +75,7 @@ async fn an_agent_that_starts_or_stops_enrols_nobody() {
     assert!(matches!(reply, Reply::NotReady { reason } if reason.contains("restore")));
     pending.done();
     assert_eq!(bench.once(Request::Status, None).await, Reply::Ready);
-    bench.agent.stop_enrolling();
+    bench.agent.stop_enrolling(crate::agent::Stop::Now);
     let failure = failed(bench.adding("c1", "p1").await.hear().await);
     assert!(failure.message.contains("stopping"), "{}", failure.message);
 }

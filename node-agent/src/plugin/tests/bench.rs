@@ -17,12 +17,12 @@ use node_agent_admin::Readiness;
 use node_agent_enrollment::{PodsFile, Roster};
 use node_agent_settings::OnMissingCertificate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::agent::{Agent, Policy};
-use crate::plugin::{PluginSocket, serve};
+use crate::plugin::serve;
 use crate::pods::Pods;
 use crate::state::{StateDir, StateWriter};
 use crate::world::scripted::Scripted;
@@ -64,7 +64,8 @@ impl Bench {
             readiness,
             policy,
         ));
-        let socket = PluginSocket::bind(&root.path().join("run/agent.sock")).unwrap();
+        std::fs::create_dir(root.path().join("run")).unwrap();
+        let socket = UnixListener::bind(root.path().join("run/agent.sock")).unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve(Arc::clone(&agent), socket, stopped));
         Self {

@@ -1,0 +1,31 @@
+//! What holder, worker and successor say to each other: the messages, their versions, and when a
+//! worker that died is started again.
+//!
+//! It refuses to touch a socket, a descriptor or a clock: packets are bytes, descriptors are only
+//! counted, time is an argument. It owns the vocabulary and the versions of these conversations.
+//!
+//! One packet is one JSON document (`SOCK_SEQPACKET` keeps them apart), with the version it is
+//! written in. Descriptors ride with the packet; each message says in its comment which.
+//!
+//! | version | what it added |
+//! |---|---|
+//! | 1 | pods' namespaces and listeners, the plugin's listener, sockets, work in namespaces |
+//! | 2 | the sites' listeners pass from holder to holder, so that a successor needs no free port |
+
+#![forbid(unsafe_code)]
+
+mod message;
+mod restarts;
+mod version;
+mod wire;
+
+pub use message::{
+    Answer, Ask, FromPredecessor, FromSuccessor, FromWorker, InPod, Job, JobDone, Kept, Kind, Site,
+    ToWorker,
+};
+pub use restarts::{Restart, Restarts};
+pub use version::{Mismatch, SPOKEN, Spoken};
+pub use wire::{MAX_PACKET, WireError, decode, encode};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! A conversation over a Unix socket that keeps packets apart, with descriptors.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
+use node_agent_handover::{MAX_PACKET, WireError, decode, encode};
+use node_agent_namespace::{recv_with_fds, send_with_fds};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Packets that may wait for the other side; beyond it is not listening any more.
+const MAX_WAITING: usize = 4096;
+
+/// Why a conversation is over.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The other side is gone.
+    #[error("the other side is gone")]
+    Gone,
+    /// It takes nothing any more.
+    #[error("the other side has not taken {MAX_WAITING} messages: it hangs")]
+    Stuck,
+    /// What it sent is no message.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The kernel refuses.
+    #[error("{0}; raise the limit of open files if it speaks of descriptors")]
+    Kernel(#[source] io::Error),
+}
+
+/// A message that came, and what rode with it.
+#[derive(Debug)]
+pub struct Received<T> {
+    /// The message.
+    pub message: T,
+    /// The descriptors.
+    pub fds: Vec<OwnedFd>,
+}
+
+struct Packet {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+/// One end of a conversation; never blocks.
+pub struct Channel {
+    socket: OwnedFd,
+    version: u16,
+    waiting: VecDeque<Packet>,
+    buffer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel")
+            .field("socket", &self.socket)
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Channel {
+    /// A conversation over a connected, non-blocking packet socket.
+    #[must_use]
+    pub fn new(socket: OwnedFd, version: u16) -> Self {
+        // Larger buffers only make sending smoother.
+        if let Err(error) = setsockopt(&socket, sockopt::SndBuf, &(2 * MAX_PACKET)) {
+            tracing::debug!(%error, "the link keeps its default buffer");
+        }
+        Self {
+            socket,
+            version,
+            waiting: VecDeque::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Both ends of a new conversation; the second is for a child.
+    ///
+    /// # Errors
+    /// Descriptors have run out.
+    pub fn pair(version: u16) -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        )?;
+        Ok((Self::new(ours, version), theirs))
+    }
+
+    /// Speaks another version from now on.
+    pub fn set_version(&mut self, version: u16) {
+        self.version = version;
+    }
+
+    /// Sends a message; what the kernel does not take now is sent by [`Channel::flush`].
+    ///
+    /// # Errors
+    /// The conversation is over.
+    pub fn send<T: Serialize>(
+        &mut self,
+        message: &T,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), ChannelError> {
+        let bytes = encode(self.version, message)?;
+        if self.waiting.len() >= MAX_WAITING {
+            return Err(ChannelError::Stuck);
+        }
+        self.waiting.push_back(Packet { bytes, fds });
+        self.flush()
+    }
+
+    /// Sends what waits, as far as the kernel takes it.
+    ///
+    /// # Errors
+    /// The conversation is over.
+    pub fn flush(&mut self) -> Result<(), ChannelError> {
+        while let Some(packet) = self.waiting.front() {
+            let fds: Vec<BorrowedFd<'_>> = packet.fds.iter().map(AsFd::as_fd).collect();
+            match send_with_fds(&self.socket, &packet.bytes, &fds) {
+                Ok(_) => drop(self.waiting.pop_front()),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(()),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                        return Err(ChannelError::Gone);
+                    }
+                    _ => return Err(ChannelError::Kernel(error)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something waits to be sent.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The next message that is there; `None` when none is yet.
+    ///
+    /// # Errors
+    /// The conversation is over.
+    pub fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<Received<T>>, ChannelError> {
+        // One byte more than a packet may have, so that a larger one does not look whole.
+        self.buffer.resize(MAX_PACKET + 1, 0);
+        let received = recv_with_fds(&self.socket, &mut self.buffer);
+        let (count, fds) = match received {
+            Ok((0, _)) => return Err(ChannelError::Gone),
+            Ok(received) => received,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock => Ok(None),
+                    io::ErrorKind::ConnectionReset => Err(ChannelError::Gone),
+                    _ => Err(ChannelError::Kernel(error)),
+                };
+            }
+        };
+        let (_, message) = decode(&self.buffer[..count])?;
+        Ok(Some(Received { message, fds }))
+    }
+}
+
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,164 @@
+//! Hands: children that do long work in namespaces and end.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Pid, pipe2};
+use node_agent_handover::{Answer, Job, JobDone};
+use node_agent_namespace::{self as namespace, Netns};
+
+use crate::process::{Forked, Watched, exit_at_once, fork};
+
+/// A hand may take this long beyond its own deadline to say so.
+const GRACE: Duration = Duration::from_secs(3);
+/// An answer is not longer.
+const MAX_ANSWER: u64 = 128 << 10;
+
+/// A hand at work. Dropping it ends the work.
+#[derive(Debug)]
+pub(crate) struct Hand {
+    /// The question it answers.
+    pub(crate) id: u64,
+    /// Readable when the answer is there, or the hand has ended without one.
+    pub(crate) answer: File,
+    /// Killed then.
+    pub(crate) until: Instant,
+    process: Watched,
+}
+
+impl Hand {
+    /// Puts a hand to work.
+    pub(crate) fn start(
+        id: u64,
+        job: &Job,
+        netns: Option<OwnedFd>,
+        within: Duration,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let (answer, write) = pipe2(OFlag::O_CLOEXEC)?;
+        let until = now + within;
+        match fork()? {
+            Forked::Parent(pid) => Ok(Self {
+                id,
+                answer: answer.into(),
+                until: until + GRACE,
+                process: Watched::new(pid)?,
+            }),
+            Forked::Child => {
+                // A panic would run what belongs to the holder; it must not get past here.
+                let done = std::panic::catch_unwind(|| {
+                    die_with_the_holder();
+                    let answer = work(job, netns, until);
+                    let bytes = serde_json::to_vec(&answer).unwrap_or_default();
+                    File::from(write).write_all(&bytes)
+                });
+                exit_at_once(i32::from(!matches!(done, Ok(Ok(())))));
+            }
+        }
+    }
+
+    /// Its answer, once its pipe is readable: it writes all at once and ends.
+    pub(crate) fn finish(mut self) -> Answer {
+        let mut bytes = Vec::new();
+        let read = (&mut self.answer).take(MAX_ANSWER).read_to_end(&mut bytes);
+        let parsed = read
+            .map_err(|error| error.to_string())
+            .and_then(|_| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+        parsed.unwrap_or_else(|why| {
+            passing(format!("the process that did the work died of it ({why})"))
+        })
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        if let Err(error) = self.process.kill() {
+            tracing::warn!(%error, "cannot end a process that worked in a namespace");
+        }
+        // It has ended, or is about to; waiting for it is short.
+        if let Err(error) = waitpid(Pid::from_raw(self.process.pid), None::<WaitPidFlag>) {
+            tracing::debug!(%error, "a hand was not there to be waited for");
+        }
+    }
+}
+
+/// The answer of a hand that took too long.
+pub(crate) fn overdue() -> Answer {
+    passing("the work in the namespace did not end in time; the node may be overloaded".to_owned())
+}
+
+pub(crate) fn passing(why: String) -> Answer {
+    Answer::Failed {
+        why,
+        passing: true,
+        unknown_pod: false,
+    }
+}
+
+pub(crate) fn lasting(why: String) -> Answer {
+    Answer::Failed {
+        why,
+        passing: false,
+        unknown_pod: false,
+    }
+}
+
+fn die_with_the_holder() {
+    // Rules that are written after the holder died would be nobody's; the tools die with us.
+    if set_pdeathsig(Signal::SIGKILL).is_err() {
+        exit_at_once(1);
+    }
+}
+
+fn work(job: &Job, netns: Option<OwnedFd>, until: Instant) -> Answer {
+    let outcome = match job {
+        Job::Detect { plan } => namespace::detect_backend(plan, until)
+            .map(JobDone::Detected)
+            .map_err(|error| lasting(error.to_string())),
+        _ => match netns.map(Netns::from_fd) {
+            Some(Ok(netns)) => in_namespace(job, &netns, until),
+            Some(Err(error)) => Err(lasting(error.to_string())),
+            None => Err(lasting("no namespace came with the question".to_owned())),
+        },
+    };
+    outcome.map_or_else(|failed| failed, Answer::Job)
+}
+
+fn in_namespace(job: &Job, netns: &Netns, until: Instant) -> Result<JobDone, Answer> {
+    fn failed<E: std::error::Error>(error: E) -> Answer {
+        passing(error.to_string())
+    }
+    match job {
+        Job::Detect { .. } => Err(lasting("this needs no namespace".to_owned())),
+        Job::Addresses => namespace::addresses(netns)
+            .map(JobDone::Addresses)
+            .map_err(failed),
+        Job::Apply { plan } => namespace::apply(netns, plan, until)
+            .map(|_| JobDone::Done)
+            .map_err(failed),
+        Job::Check { plan } => {
+            let drift = namespace::check(netns, plan, until).map_err(failed)?;
+            Ok(JobDone::Drift(
+                drift.iter().map(ToString::to_string).collect(),
+            ))
+        }
+        Job::Repair { plan } => {
+            let drift = namespace::check(netns, plan, until).map_err(failed)?;
+            if !drift.is_empty() {
+                namespace::apply(netns, plan, until).map_err(failed)?;
+            }
+            Ok(JobDone::Drift(
+                drift.iter().map(ToString::to_string).collect(),
+            ))
+        }
+        Job::Undo { plan } => namespace::undo(netns, plan, until)
+            .map(|()| JobDone::Done)
+            .map_err(failed),
+    }
+}

@@ -1,0 +1,273 @@
+//! The successor's side of an upgrade, and the ordinary start.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use node_agent_handover::{FromPredecessor, FromSuccessor, Kept};
+
+use crate::channel::{Channel, ChannelError, Received};
+use crate::door::Door;
+use crate::holder::{Holder, HolderError};
+use crate::listeners::{bind_plugin, bind_site};
+use crate::poll::{Interest, wait};
+use crate::worker::Worker;
+
+/// A predecessor says yes or no within this time: its worker must become quiet first.
+const ANSWER: Duration = Duration::from_secs(40);
+/// Everything it keeps comes within this time.
+const EVERYTHING: Duration = Duration::from_secs(20);
+/// Our worker serves within this time, or the predecessor goes on. A little less than it allows.
+const SERVING: Duration = Duration::from_secs(110);
+
+/// How often somebody may end while being asked.
+const KNOCKS: usize = 5;
+
+/// Why everything could not be taken over.
+enum Failure {
+    /// Who answered has ended, before anything was passed.
+    Gone,
+    Holder(HolderError),
+}
+
+/// The agent that we take over from.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    pub(crate) channel: Channel,
+    pub(crate) until: Instant,
+    pid: i32,
+}
+
+/// Takes over from whoever answers at the door, or binds everything.
+pub(crate) fn begin(holder: &mut Holder, now: Instant) -> Result<(), HolderError> {
+    let path = holder.settings.door.clone();
+    for _ in 0..KNOCKS {
+        let Some((socket, peer)) = Door::knock(&path)? else {
+            break;
+        };
+        let channel = Channel::new(socket, holder.settings.spoken.min);
+        match take_over(holder, channel, peer.pid, now) {
+            Ok(()) => break,
+            // It ended just now; who lives on, if anybody, answers the next time.
+            Err(Failure::Gone) => {}
+            Err(Failure::Holder(error)) => return Err(error),
+        }
+    }
+    if holder.plugin.is_none()
+        && let Some(path) = &holder.settings.plugin
+    {
+        holder.plugin = Some(bind_plugin(path)?);
+    }
+    let taken_over = holder.predecessor.is_some() || holder.worker.is_some();
+    if !taken_over {
+        // Nobody lets go of an address later, so a taken one is a mistake to report now.
+        for (site, address) in holder.settings.sites.clone() {
+            holder.sites.push((site, bind_site(address)?));
+        }
+    }
+    if holder.predecessor.is_none() && holder.door.is_none() {
+        holder.door = Some(Door::bind(&path)?);
+    }
+    Ok(())
+}
+
+fn take_over(
+    holder: &mut Holder,
+    mut channel: Channel,
+    pid: i32,
+    now: Instant,
+) -> Result<(), Failure> {
+    let refused = |why: String| Failure::Holder(HolderError::Predecessor { pid, why });
+    let failed = |error: ChannelError| match error {
+        ChannelError::Gone => Failure::Gone,
+        other => refused(other.to_string()),
+    };
+    let hello = FromSuccessor::Hello {
+        spoken: holder.settings.spoken,
+        build: holder.settings.build.clone(),
+    };
+    channel.send(&hello, Vec::new()).map_err(failed)?;
+    let silent = format!(
+        "it has not answered within {ANSWER:?}: it hangs, or is busy with pods; if it hangs, kill \
+         process {pid} and start again"
+    );
+    let first = next(&mut channel, now + ANSWER)
+        .map_err(failed)?
+        .ok_or_else(|| refused(silent))?;
+    let (version, build, orphan) = match first.message {
+        FromPredecessor::Refused { why } => return Err(refused(why)),
+        FromPredecessor::Welcome {
+            version,
+            build,
+            orphan,
+        } => (version, build, orphan),
+        FromPredecessor::Kept(_) | FromPredecessor::All => {
+            return Err(refused("it spoke out of turn".to_owned()));
+        }
+    };
+    channel.set_version(version);
+    let until = now + ANSWER + EVERYTHING;
+    let pods = receive_all(holder, &mut channel, until).map_err(refused)?;
+    tracing::info!(
+        pid,
+        build,
+        version,
+        orphan,
+        pods,
+        "took over what the former agent kept"
+    );
+    if let Some(pid) = orphan {
+        let end = first.fds.into_iter().next();
+        let end = end.ok_or_else(|| refused("it cannot be watched".to_owned()))?;
+        holder.worker = Some(Worker::adopt(channel, pid, end, now));
+    } else {
+        holder.predecessor = Some(Predecessor {
+            channel,
+            until: now + SERVING,
+            pid,
+        });
+    }
+    Ok(())
+}
+
+fn receive_all(
+    holder: &mut Holder,
+    channel: &mut Channel,
+    until: Instant,
+) -> Result<usize, String> {
+    let mut pods = 0;
+    loop {
+        let received = next(channel, until)
+            .map_err(|error| error.to_string())?
+            .ok_or("it did not pass everything in time")?;
+        match received.message {
+            FromPredecessor::Kept(kept) => {
+                pods += usize::from(matches!(kept, Kept::Pod { .. }));
+                keep(holder, kept, received.fds).map_err(|error| error.to_string())?;
+            }
+            FromPredecessor::All => return Ok(pods),
+            FromPredecessor::Refused { why } => return Err(why),
+            FromPredecessor::Welcome { .. } => return Err("it spoke out of turn".to_owned()),
+        }
+    }
+}
+
+fn keep(holder: &mut Holder, kept: Kept, mut fds: Vec<OwnedFd>) -> io::Result<()> {
+    let lacking = || io::Error::new(io::ErrorKind::InvalidData, "a descriptor is missing");
+    if fds.is_empty() {
+        return Err(lacking());
+    }
+    let first = fds.remove(0);
+    match kept {
+        Kept::Pod { pod, ipv6 } => {
+            let pod: Arc<str> = Arc::from(pod);
+            holder.namespaces.adopt(&pod, first, fds, ipv6)?;
+        }
+        Kept::Plugin { path } => {
+            // One that is bound elsewhere is closed: our plugin would not find it.
+            if holder.settings.plugin.as_deref() == Some(Path::new(&path)) {
+                holder.plugin = Some(UnixListener::from(first));
+            }
+        }
+        Kept::Site { site } => {
+            let listener = TcpListener::from(first);
+            let wanted = holder.settings.sites.iter().find(|(ours, _)| *ours == site);
+            let here = listener.local_addr()?;
+            // The port decides: the kernel may have turned the address into its IPv4 form.
+            if wanted.is_some_and(|(_, address)| address.port() == here.port()) {
+                holder.sites.push((site, listener));
+            }
+        }
+        Kept::Door => holder.door = Some(Door::from_listener(first)),
+    }
+    Ok(())
+}
+
+/// The next message of the predecessor; `None` when it did not come in time.
+fn next(
+    channel: &mut Channel,
+    until: Instant,
+) -> Result<Option<Received<FromPredecessor>>, ChannelError> {
+    loop {
+        if let Some(received) = channel.receive()? {
+            return Ok(Some(received));
+        }
+        let now = Instant::now();
+        if now >= until {
+            return Ok(None);
+        }
+        let interest = Interest {
+            fd: channel.as_fd(),
+            write: channel.has_waiting(),
+            token: (),
+        };
+        wait(&[interest], Some(until), now).map_err(ChannelError::Kernel)?;
+        channel.flush()?;
+    }
+}
+
+/// Our worker accepts connections: the predecessor's may retire, and the door is ours.
+pub(crate) fn worker_serves(holder: &mut Holder) -> Result<(), ChannelError> {
+    let Some(mut predecessor) = holder.predecessor.take() else {
+        return Ok(());
+    };
+    match Door::bind(&holder.settings.door) {
+        Ok(door) => holder.door = Some(door),
+        Err(error) => {
+            tracing::error!(%error, "the next upgrade will not find this agent");
+        }
+    }
+    let said = predecessor
+        .channel
+        .send(&FromSuccessor::Serving, Vec::new());
+    match said {
+        Ok(()) => tracing::info!(predecessor = predecessor.pid, "took over"),
+        // It has ended meanwhile; that its connections are cut was its own doing.
+        Err(error) => tracing::warn!(%error, "the predecessor is gone already"),
+    }
+    holder.give_door()
+}
+
+/// The predecessor said something, or is gone.
+pub(crate) fn hear(holder: &mut Holder) -> Result<(), HolderError> {
+    let Some(predecessor) = &mut holder.predecessor else {
+        return Ok(());
+    };
+    let pid = predecessor.pid;
+    match predecessor.channel.receive::<FromPredecessor>() {
+        Ok(None) => Ok(()),
+        Ok(Some(received)) => {
+            let why = match received.message {
+                FromPredecessor::Refused { why } => why,
+                _ => "it spoke out of turn".to_owned(),
+            };
+            Err(HolderError::Predecessor { pid, why })
+        }
+        Err(error) => {
+            // Dead, with its worker or without: we have everything, so we are the agent now.
+            tracing::warn!(%error, pid, "the predecessor died during the upgrade");
+            holder.predecessor = None;
+            if holder.door.is_none() {
+                holder.door = Some(Door::bind(&holder.settings.door)?);
+                let outcome = holder.give_door();
+                holder.blame_worker(outcome);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A worker that does not serve in time must not keep the predecessor from going on.
+pub(crate) fn on_time(holder: &mut Holder, now: Instant) -> Result<(), HolderError> {
+    match &holder.predecessor {
+        Some(predecessor) if predecessor.until <= now => Err(HolderError::Predecessor {
+            pid: predecessor.pid,
+            why: format!("our own worker did not serve within {SERVING:?}; see its log"),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,228 @@
+//! Who says which pods are served: the plugin and our own files, or a foreign agent.
+
+use std::cell::RefCell;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use node_agent_admin::Readiness;
+use node_agent_enrollment::{Roster, Snapshot};
+use node_agent_settings::Settings;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::parts::{self, Parts};
+use super::zds::ZdsPods;
+use crate::activity::Paused;
+use crate::agent::{Agent, Policy, Stop};
+use crate::link::Holder;
+use crate::plugin::serve;
+use crate::pods::Pods;
+use crate::state::StateWriter;
+use crate::world::real::{Place, RealWorld};
+use crate::{restore, roster_source, upkeep};
+
+/// Whoever drives the tunnel.
+pub(super) enum Driver {
+    /// The plugin and our own files.
+    Own(Box<OwnDriver>),
+    /// A foreign agent.
+    Foreign {
+        /// Its socket.
+        socket: PathBuf,
+        /// What it acts on.
+        pods: Box<ZdsPods>,
+    },
+}
+
+/// Our own server, to be paused and stopped.
+pub(super) struct OwnDriver {
+    agent: Arc<Agent<RealWorld>>,
+    plugin: StdListener,
+    stop: watch::Sender<bool>,
+    server: Option<JoinHandle<()>>,
+    paused: Option<Paused>,
+}
+
+/// What a driver is made of.
+pub(super) struct Own {
+    pub(super) pods: Pods,
+    pub(super) writer: StateWriter,
+    pub(super) readiness: Readiness,
+    pub(super) holder: Holder,
+    pub(super) parts: Parts,
+}
+
+impl Driver {
+    /// Serves the plugin, after every recorded pod has entered the table; or, without a listener
+    /// for it, lets a foreign agent drive.
+    pub(super) async fn start(
+        own: Own,
+        plugin: Option<StdListener>,
+        settings: &Settings,
+        recorded: Snapshot,
+        tasks: &mut JoinSet<()>,
+    ) -> anyhow::Result<Self> {
+        match (plugin, settings.zds_socket.clone()) {
+            (Some(plugin), None) => OwnDriver::start(own, plugin, settings, recorded, tasks)
+                .await
+                .map(|driver| Self::Own(Box::new(driver))),
+            (None, Some(socket)) => Ok(Self::foreign(socket, settings, own)),
+            _ => anyhow::bail!(
+                "holder and worker read different settings: restart the agent after zdsSocket changed"
+            ),
+        }
+    }
+
+    /// Lets a foreign agent drive.
+    fn foreign(socket: PathBuf, settings: &Settings, own: Own) -> Self {
+        let Own {
+            readiness, parts, ..
+        } = own;
+        let pods = Box::new(ZdsPods {
+            tunnel: parts.tunnel.0,
+            credentials: parts.credentials,
+            trust_domain: settings.trust_domain.as_str().into(),
+            pending: RefCell::new(Some(readiness.task("snapshot of the foreign agent"))),
+            held: RefCell::default(),
+        });
+        Self::Foreign { socket, pods }
+    }
+
+    /// Never resolves; drives while it is polled.
+    pub(super) async fn drive(&self) {
+        match self {
+            Self::Own(_) => std::future::pending().await,
+            Self::Foreign { socket, pods } => node_agent_zds::run(socket, &**pods).await,
+        }
+    }
+
+    /// Takes no more pods and forgets none; the table on disk is whole on return.
+    pub(super) async fn pause(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Own(own) => own.pause().await,
+            // Its successor asks the foreign agent itself.
+            Self::Foreign { .. } => Ok(()),
+        }
+    }
+
+    /// Goes on as before.
+    pub(super) fn resume(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Own(own) => own.resume(),
+            Self::Foreign { .. } => Ok(()),
+        }
+    }
+}
+
+impl OwnDriver {
+    async fn start(
+        own: Own,
+        plugin: StdListener,
+        settings: &Settings,
+        recorded: Snapshot,
+        tasks: &mut JoinSet<()>,
+    ) -> anyhow::Result<Self> {
+        let Own {
+            pods,
+            writer,
+            readiness,
+            holder,
+            parts,
+        } = own;
+        let restored = readiness.task("restore enrolled pods");
+        let roster = follow_pods_file(settings, &pods, &readiness, tasks);
+        let Parts {
+            mesh,
+            credentials,
+            tunnel,
+        } = parts;
+        let place = Place {
+            node: settings.node.as_str().into(),
+            cluster_id: settings.cluster_id.as_str().into(),
+            network: settings.network.as_str().into(),
+            trust_domain: settings.trust_domain.as_str().into(),
+            backend: parts::backend(settings, &holder).await?,
+            ipv6: settings.ipv6,
+        };
+        let world = RealWorld {
+            tunnel,
+            credentials,
+            mesh,
+            holder,
+            place,
+        };
+        let policy = Policy::from(settings);
+        let agent = Arc::new(Agent::new(world, pods, writer, roster, readiness, policy));
+        let waiting = restore::enter(&agent, recorded).await?;
+        let mut driver = Self {
+            agent: Arc::clone(&agent),
+            plugin,
+            stop: watch::Sender::new(false),
+            server: None,
+            paused: None,
+        };
+        driver.serve()?;
+        tasks.spawn(restore::restore(Arc::clone(&agent), waiting, restored));
+        tasks.spawn(upkeep::upkeep(agent));
+        tracing::info!(socket = %settings.socket.display(), "serving the plugin");
+        Ok(driver)
+    }
+
+    fn serve(&mut self) -> anyhow::Result<()> {
+        let copy = self.plugin.try_clone().context("the plugin's listener")?;
+        copy.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(copy)?;
+        self.stop.send_replace(false);
+        let (agent, stopped) = (Arc::clone(&self.agent), self.stop.subscribe());
+        self.server = Some(tokio::spawn(serve(agent, listener, stopped)));
+        Ok(())
+    }
+
+    async fn pause(&mut self) -> anyhow::Result<()> {
+        self.agent.stop_enrolling(Stop::Now);
+        self.stop.send_replace(true);
+        if let Some(server) = self.server.take() {
+            // The conversations there are go on to their end, which is bounded.
+            server.await.context("the plugin's server")?;
+        }
+        if self.paused.is_none() {
+            self.paused = Some(self.agent.activity.pause().await);
+        }
+        let latest = self.agent.pods.latest().await?;
+        self.agent.writer.durable(latest).await?;
+        Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        self.paused = None;
+        self.agent.stop_enrolling(Stop::NotAfterAll);
+        if self.server.is_none() {
+            self.serve()?;
+        }
+        Ok(())
+    }
+}
+
+fn follow_pods_file(
+    settings: &Settings,
+    pods: &Pods,
+    readiness: &Readiness,
+    tasks: &mut JoinSet<()>,
+) -> watch::Receiver<Option<Arc<Roster>>> {
+    let (publish, roster) = watch::channel(None);
+    if let Some(path) = settings.pods_file.clone() {
+        let pending = readiness.task("pods file");
+        let excluded = settings.exclude_namespaces.clone();
+        tasks.spawn(roster_source::follow(
+            path,
+            publish,
+            pods.clone(),
+            excluded,
+            pending,
+        ));
+    }
+    roster
+}

@@ -1,0 +1,164 @@
+//! Makes the parts that both ways of being driven share: certificates, the mesh, the data plane.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use node_agent_admin::{PendingTask, Readiness};
+use node_agent_handover::{Job, JobDone};
+use node_agent_redirect::{Backend, RedirectPlan};
+use node_agent_settings::{ByteSize, IptablesBackend, Settings, WorkerThreads};
+use tokio::task::JoinSet;
+use tunnel::{Limits, Parts as TunnelParts, Tunnel, TunnelSettings};
+use tunnel_credentials::{CredentialSettings, Credentials, DevelopmentCa};
+use tunnel_discovery::{MeshStore, watch_file};
+use tunnel_sockets::Sockets;
+use tunnel_telemetry::Telemetry;
+
+use crate::link::Holder;
+use crate::tunnel_port::TunnelPort;
+
+/// The parts.
+pub(super) struct Parts {
+    pub(super) mesh: Arc<MeshStore>,
+    pub(super) credentials: Credentials,
+    pub(super) tunnel: TunnelPort,
+}
+
+/// Makes them; their tasks go into `tasks`.
+pub(super) fn start(
+    settings: &Settings,
+    telemetry: &Telemetry,
+    readiness: &Readiness,
+    sockets: Sockets,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Parts> {
+    let credentials = credentials(settings, tasks)?;
+    let mesh = follow_mesh_file(settings, readiness.task("mesh file"), tasks);
+    let parts = TunnelParts {
+        mesh: mesh.reader(),
+        credentials: credentials.clone(),
+        telemetry: telemetry.clone(),
+        sockets,
+    };
+    // The threads are not waited for: they end with the process.
+    let (_threads, handle) =
+        Tunnel::start(&tunnel_settings(settings), &parts).context("cannot start the data plane")?;
+    Ok(Parts {
+        mesh,
+        credentials,
+        tunnel: TunnelPort(handle),
+    })
+}
+
+fn credentials(settings: &Settings, tasks: &mut JoinSet<()>) -> anyhow::Result<Credentials> {
+    let (Some(cert), Some(key)) = (&settings.development_ca_cert, &settings.development_ca_key)
+    else {
+        // The settings refuse this already.
+        anyhow::bail!("no certificate authority is configured");
+    };
+    let authority = DevelopmentCa::load(cert, key)?;
+    tracing::warn!(
+        "certificates come from the development authority: who reads its key can impersonate \
+         every pod"
+    );
+    let ttl = settings.certificate_ttl;
+    let (credentials, owner) = Credentials::start(
+        CredentialSettings {
+            ttl,
+            ..CredentialSettings::default()
+        },
+        Arc::new(authority),
+    );
+    tasks.spawn(owner);
+    Ok(credentials)
+}
+
+fn follow_mesh_file(
+    settings: &Settings,
+    pending: PendingTask,
+    tasks: &mut JoinSet<()>,
+) -> Arc<MeshStore> {
+    let store = Arc::new(MeshStore::new());
+    if let Some(path) = settings.mesh_file.clone() {
+        tasks.spawn(follow(path, Arc::clone(&store), pending));
+    }
+    store
+}
+
+/// Tries until the file is in force for the first time; from then on the store follows it.
+async fn follow(path: PathBuf, store: Arc<MeshStore>, pending: PendingTask) {
+    let mut said = String::new();
+    let watched = loop {
+        match watch_file(&path, Arc::clone(&store)).await {
+            Ok(watched) => break watched,
+            Err(error) => {
+                // The same mistakes every second would only bury the rest of the log.
+                let text = error.to_string();
+                if text != said {
+                    tracing::error!(
+                        error = text,
+                        "the mesh file cannot be used; no pod can start"
+                    );
+                    said = text;
+                }
+                tokio::time::sleep(MESH_RETRY).await;
+            }
+        }
+    };
+    tracing::info!(path = %path.display(), "read the mesh file");
+    pending.done();
+    watched.run().await;
+}
+
+fn tunnel_settings(settings: &Settings) -> TunnelSettings {
+    let defaults = TunnelSettings::default();
+    TunnelSettings {
+        threads: match settings.worker_threads {
+            WorkerThreads::Auto => defaults.threads,
+            WorkerThreads::Exactly(count) => count as usize,
+        },
+        network: settings.network.as_str().into(),
+        ipv6: settings.ipv6,
+        limits: Limits {
+            stream_window: window(settings.stream_window),
+            tunnel_window: window(settings.tunnel_window),
+            max_streams: settings.max_streams_per_tunnel,
+            pool_streams: settings.pool_max_streams as usize,
+            connect_timeout: settings.connect_timeout,
+            handshake_timeout: settings.handshake_timeout,
+            idle: settings.tunnel_idle,
+            ..Limits::default()
+        },
+        max_connections: settings.max_connections_per_pod as usize,
+        ..defaults
+    }
+}
+
+/// The settings keep windows below what HTTP/2 can say.
+fn window(size: ByteSize) -> u32 {
+    u32::try_from(size.0).unwrap_or(u32::MAX >> 1)
+}
+
+/// Which programs write rules, found out by trying if the settings leave it open.
+pub(super) async fn backend(settings: &Settings, holder: &Holder) -> anyhow::Result<Backend> {
+    match settings.iptables_backend {
+        IptablesBackend::Nft => Ok(Backend::Nft),
+        IptablesBackend::Legacy => Ok(Backend::Legacy),
+        IptablesBackend::Auto => {
+            let mut plan = RedirectPlan::new(Backend::Nft);
+            plan.ipv6 = settings.ipv6;
+            match holder.work(Job::Detect { plan }, None, DETECTION).await? {
+                JobDone::Detected(found) => {
+                    tracing::info!(backend = %found, "found how rules are written on this node");
+                    Ok(found)
+                }
+                other => anyhow::bail!("the holder did something else: {other:?}"),
+            }
+        }
+    }
+}
+
+const MESH_RETRY: Duration = Duration::from_secs(1);
+const DETECTION: Duration = Duration::from_secs(20);

@@ -1,0 +1,75 @@
+//! The sites: administration, metrics, readiness. Their listeners come from the holder.
+
+use std::future::pending;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use node_agent_admin::{
+    AdminPages, Listener, LoggingPage, Readiness, admin_site, metrics_site, readiness_site,
+};
+use node_agent_handover::Site;
+use node_agent_settings::Settings;
+use tokio::task::JoinSet;
+use tunnel_credentials::Credentials;
+use tunnel_discovery::MeshReader;
+use tunnel_telemetry::Telemetry;
+
+use crate::dump::{Sources, dump};
+use crate::pods::Pods;
+
+/// What the sites show.
+#[derive(Clone)]
+pub(super) struct Shown {
+    pub(super) mesh: MeshReader,
+    pub(super) credentials: Credentials,
+    pub(super) pods: Pods,
+    pub(super) readiness: Readiness,
+    pub(super) settings: Arc<Settings>,
+    pub(super) telemetry: Telemetry,
+}
+
+/// Serves them as they come.
+pub(super) struct Sites {
+    pub(super) shown: Shown,
+    pub(super) logging: LoggingPage,
+    pub(super) quit: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Sites {
+    /// Serves a site for as long as `tasks` lives.
+    pub(super) fn serve(&self, site: Site, listener: TcpListener, tasks: &mut JoinSet<()>) {
+        let (purpose, pages) = match site {
+            Site::Admin => ("administration", self.admin()),
+            Site::Metrics => {
+                let telemetry = self.shown.telemetry.clone();
+                let pages = metrics_site(Arc::new(move || telemetry.encode_metrics()));
+                ("metrics", pages)
+            }
+            Site::Readiness => ("readiness", readiness_site(self.shown.readiness.clone())),
+        };
+        match Listener::new(listener, purpose) {
+            Ok(listener) => {
+                tasks.spawn(listener.serve(pages, Box::pin(pending())));
+            }
+            Err(error) => tracing::error!(%error, purpose, "a site cannot be served"),
+        }
+    }
+
+    fn admin(&self) -> node_agent_admin::Site {
+        let shown = self.shown.clone();
+        let config_dump = Arc::new(move || {
+            dump(&Sources {
+                mesh: &shown.mesh.load(),
+                certificates: &shown.credentials.summaries(),
+                pods: &shown.pods.view(),
+                pending: &shown.readiness.pending(),
+                settings: &shown.settings,
+            })
+        });
+        admin_site(AdminPages {
+            config_dump,
+            logging: Arc::clone(&self.logging),
+            quit: Arc::clone(&self.quit),
+        })
+    }
+}
