@@ -73,6 +73,7 @@ pub(crate) fn configure(
         "node": node,
         "trustDomain": "cluster.local",
         "socket": files.socket,
+        "holderSocket": files.directory.join("holder.sock"),
         "stateDir": files.state,
         "podsFile": files.pods,
         "meshFile": files.mesh,

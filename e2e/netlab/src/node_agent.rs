@@ -3,11 +3,13 @@
 use crate::agent;
 use crate::node::Node;
 use crate::parts::{AgentProcess, Part, agent_processes, end_agent_processes};
-use crate::process::{Daemon, ProcessId};
+use crate::process::{Daemon, ProcessId, last_lines};
 use crate::wait;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -98,6 +100,40 @@ impl Node {
                     daemon.check()?;
                 }
                 agent::ready(&self.netns)
+            },
+        )
+    }
+
+    /// Starts a successor and waits until it has taken over; the former one ends when its connections have.
+    ///
+    /// # Errors
+    /// It does not take over.
+    pub fn succeed_agent(&self) -> Result<ProcessId> {
+        let mark = self.agent_log_size()?;
+        let id = self.launch_successor()?;
+        self.wait_until_taken_over(mark)?;
+        Ok(id)
+    }
+
+    /// Waits until an agent that was started after the log had this size says that it took over from another.
+    ///
+    /// # Errors
+    /// It does not say so, or has ended.
+    pub fn wait_until_taken_over(&self, mark: u64) -> Result<()> {
+        wait::until(
+            &format!("an agent takes over on {}", self.name),
+            PATIENCE,
+            || {
+                if let Some(daemon) = &self.agents().current {
+                    daemon.check()?;
+                }
+                let said = self.agent_log_since(mark)?;
+                ensure!(
+                    said.contains("took over"),
+                    "the log since then:\n{}",
+                    last_lines(&said)
+                );
+                Ok(())
             },
         )
     }
@@ -223,6 +259,30 @@ impl Node {
     pub fn agent_log(&self) -> Result<String> {
         let log = &self.agent_files.log;
         let bytes = std::fs::read(log).with_context(|| format!("reading {}", log.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// How much that is so far.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub fn agent_log_size(&self) -> Result<u64> {
+        let log = &self.agent_files.log;
+        let about =
+            std::fs::metadata(log).with_context(|| format!("looking at {}", log.display()))?;
+        Ok(about.len())
+    }
+
+    /// What they have printed after that.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn agent_log_since(&self, mark: u64) -> Result<String> {
+        let log = &self.agent_files.log;
+        let mut file = File::open(log).with_context(|| format!("reading {}", log.display()))?;
+        file.seek(SeekFrom::Start(mark))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 

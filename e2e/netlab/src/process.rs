@@ -254,7 +254,11 @@ impl Daemon {
 /// The last lines of a file, for an error message.
 pub(crate) fn tail(file: &Path) -> String {
     let text = std::fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    last_lines(&String::from_utf8_lossy(&text))
+}
+
+/// The last lines of a text, for an error message.
+pub(crate) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(15)..].join("\n")
 }

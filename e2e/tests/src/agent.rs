@@ -297,6 +297,7 @@ fn configure(world: &World, directory: &Path, settings: &Value) -> Result<()> {
         "node": "node",
         "trustDomain": "cluster.local",
         "socket": directory.join("agent.sock"),
+        "holderSocket": directory.join("holder.sock"),
         "stateDir": directory.join("state"),
         "podsFile": directory.join("pods.yaml"),
         "meshFile": directory.join("mesh.yaml"),

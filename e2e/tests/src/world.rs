@@ -184,16 +184,7 @@ impl Pod {
     /// # Errors
     /// The kernel's list cannot be read.
     pub fn listeners(&self) -> Result<Vec<u16>> {
-        let table = self.netns.run(|| {
-            ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
-                .map(|file| std::fs::read_to_string(file).unwrap_or_default())
-                .concat()
-        })?;
-        let mut ports: Vec<u16> = table.lines().filter_map(listening_port).collect();
-        ports.retain(|port| [15001, 15006, 15008].contains(port));
-        ports.sort_unstable();
-        ports.dedup();
-        Ok(ports)
+        self.netns.run(mesh_listeners)?
     }
 }
 
@@ -211,6 +202,19 @@ impl Pod {
             .find_map(|line| line.strip_prefix("sockets: used "));
         Ok(used.context("no count of sockets")?.trim().parse()?)
     }
+}
+
+/// The mesh's ports that something listens on in the namespace of this thread.
+pub(crate) fn mesh_listeners() -> Result<Vec<u16>> {
+    let mut ports = Vec::new();
+    for file in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        let table = std::fs::read_to_string(file).context(file)?;
+        ports.extend(table.lines().filter_map(listening_port));
+    }
+    ports.retain(|port| [15001, 15006, 15008].contains(port));
+    ports.sort_unstable();
+    ports.dedup();
+    Ok(ports)
 }
 
 /// The local port of a line of `/proc/net/tcp` in state LISTEN.

@@ -1,7 +1,7 @@
 //! The worker dies under load, on either node.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-use e2e_tests::continuity::{Blow, Long, New, REPETITIONS, Scene, Series, Span};
+use e2e_tests::continuity::{Event, Long, New, Scene, Series, Span};
 use serde_json::Map;
 
 /// The longest that a new connection may wait.
@@ -15,20 +15,10 @@ fn new_connections_wait_and_long_lived_ones_are_reset_at_once() {
     let mut undisturbed = Series::new("nothing done");
     undisturbed.add(quiet);
     println!("{}limit of a wait: {limit:.0} ms\n", undisturbed.table());
-    for name in ["a", "b"] {
-        let mut series = Series::new(&format!("worker killed on node {name}"));
-        for _ in 0..REPETITIONS {
-            let node = scene.node(name).unwrap();
-            let figures = scene.measure(Span::default(), || {
-                Ok(vec![Blow::kill(node.agent_pair()?.worker)?])
-            });
-            series.add(figures.unwrap());
-            scene.whole().unwrap();
-        }
-        println!("{}", series.table());
-        // Their TLS state died with the worker: a reset at once is all that can be done for them.
-        series.verdict(New::AllWithin(limit), Long::Reset).unwrap();
-    }
     undisturbed.verdict(New::All, Long::Kept).unwrap();
+    let series = scene.repeat("worker killed", Event::WorkerKilled).unwrap();
+    println!("{}", series.table());
+    // Their TLS state died with the worker: a reset at once is all that can be done for them.
+    series.verdict(New::AllWithin(limit), Long::Reset).unwrap();
     scene.lab.down().unwrap();
 }

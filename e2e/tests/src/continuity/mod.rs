@@ -2,16 +2,20 @@
 //! done meanwhile, and figures.
 
 mod clock;
+mod event;
 mod figures;
 mod load;
 mod report;
 mod scene;
+mod tenant;
 
 pub use clock::{Blow, now_ms};
+pub use event::Event;
 pub use figures::{Figures, Long, New, Series};
 pub use load::{Load, Shape};
 pub use report::{Break, Failure, Report, Wait};
 pub use scene::{MARKER, PORT, Scene, Span, echo, enrolled};
+pub use tenant::{Admission, Tenant};
 
 /// How often each case is repeated.
 pub const REPETITIONS: usize = 10;

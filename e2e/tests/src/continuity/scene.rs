@@ -1,7 +1,9 @@
 //! Two nodes, a client on one, servers on the other behind a service, and what is asked of them again and again.
 
+use super::REPETITIONS;
 use super::clock::Blow;
-use super::figures::Figures;
+use super::event::Event;
+use super::figures::{Figures, Series};
 use super::load::{Load, Shape};
 use crate::runtime::{self, MESHED};
 use crate::until;
@@ -18,6 +20,8 @@ use std::time::Duration;
 pub const MARKER: &str = "marker-that-no-wire-may-carry";
 /// Where echo servers listen.
 pub const PORT: u16 = 7000;
+/// An agent that has a successor and no connections ends within this time.
+const DRAINED: Duration = Duration::from_secs(10);
 const SERVICE: &str = "echo";
 const VIRTUAL: [&str; 2] = ["10.96.0.10", "fd00:96::10"];
 
@@ -34,9 +38,11 @@ pub struct Scene {
     pub lab: Lab,
 }
 
-/// For how long there is load before and after what is done.
+/// What load there is, and for how long before and after what is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
+    /// Which load.
+    pub shape: Shape,
     /// Before.
     pub before: Duration,
     /// After.
@@ -46,6 +52,7 @@ pub struct Span {
 impl Default for Span {
     fn default() -> Self {
         Self {
+            shape: Shape::default(),
             before: Duration::from_millis(800),
             after: Duration::from_millis(2_200),
         }
@@ -140,13 +147,44 @@ impl Scene {
         echo(&self.client, self.service()?)
     }
 
+    /// Repetitions of an event on the nodes in turn, each beginning and ending with everything as it was.
+    ///
+    /// # Errors
+    /// One cannot be made, or the agents do not become whole again.
+    pub fn repeat(&self, name: &str, event: Event) -> Result<Series> {
+        self.repeat_with(name, |node| event.befall(node))
+    }
+
+    /// The same of anything that is done to a node's agent.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn repeat_with(
+        &self,
+        name: &str,
+        mut act: impl FnMut(&Node) -> Result<Vec<Blow>>,
+    ) -> Result<Series> {
+        let mut series = Series::new(name);
+        for turn in 0..REPETITIONS {
+            let node = &self.lab.nodes()[turn % 2];
+            let figures = self.measure(Span::default(), || act(node));
+            series.add(figures.with_context(|| format!("{name}, repetition {}", turn + 1))?);
+            for status in node.wait_for_former(DRAINED)? {
+                ensure!(status.success(), "the former agent: {status}");
+            }
+            self.whole()
+                .with_context(|| format!("after repetition {} of {name}", turn + 1))?;
+        }
+        Ok(series)
+    }
+
     /// Load from the client to the service, in the middle of which something is done; its figures.
     ///
     /// # Errors
     /// The load cannot be made, or what is done fails.
     pub fn measure(&self, span: Span, act: impl FnOnce() -> Result<Vec<Blow>>) -> Result<Figures> {
         let capture = self.lab.capture("b")?;
-        let load = Load::start(&self.client, self.service()?, MARKER, Shape::default())?;
+        let load = Load::start(&self.client, self.service()?, MARKER, span.shape)?;
         thread::sleep(span.before);
         let blows = act()?;
         thread::sleep(span.after);

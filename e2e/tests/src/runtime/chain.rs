@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -168,6 +168,21 @@ impl Network {
         )
     }
 
+    /// Starts our plugin and does not wait for it; what it says is lost.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, verb: &str, pod: &Sandbox, previous: &Value) -> Result<Child> {
+        let mut command = plugin(&self.ours, &self.environment(verb, pod));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = inside(&self.node, || command.spawn())?.context("starting the plugin")?;
+        let input = self.input(&self.mesh, previous).to_string();
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        // One that refuses before it has read everything closes the pipe, which is its right.
+        drop(stdin.write_all(input.as_bytes()));
+        Ok(child)
+    }
+
     /// Calls our plugin with any environment and input.
     ///
     /// # Errors
@@ -232,16 +247,9 @@ pub fn execute(
     environment: &BTreeMap<&'static str, String>,
     input: &[u8],
 ) -> Result<Ran> {
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment);
-    command.env(
-        "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    );
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let mut command = plugin(program, environment);
+    command.args(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // The process is born in the namespace of the thread that makes it.
     inside(netns, || within_limit(&mut command, input))?.with_context(|| {
         format!(
@@ -250,6 +258,18 @@ pub fn execute(
             environment.get("CNI_COMMAND")
         )
     })
+}
+
+/// A program with exactly these variables besides `PATH`, and an input.
+fn plugin(program: &Path, environment: &BTreeMap<&'static str, String>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(environment);
+    command.env(
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
+    command.stdin(Stdio::piped());
+    command
 }
 
 fn within_limit(command: &mut Command, input: &[u8]) -> Result<Ran> {

@@ -1,5 +1,6 @@
 //! A pod as far as CNI sees one: a network namespace and a name.
 
+use crate::world::mesh_listeners;
 use anyhow::{Context, Result};
 use e2e_netlab::{Lab, find_program, inside, run};
 use std::path::{Path, PathBuf};
@@ -89,6 +90,16 @@ impl Sandbox {
             );
         }
         Ok(found)
+    }
+}
+
+impl Sandbox {
+    /// The mesh's ports that something listens on in it.
+    ///
+    /// # Errors
+    /// The kernel's list cannot be read.
+    pub fn listeners(&self) -> Result<Vec<u16>> {
+        inside(&self.path, mesh_listeners)?
     }
 }
 

@@ -1,0 +1,61 @@
+//! What befalls an agent.
+
+use super::clock::Blow;
+use anyhow::{Result, ensure};
+use e2e_netlab::Node;
+use nix::sys::signal::Signal;
+use std::thread;
+use std::time::Duration;
+
+/// A holder is killed within this time, and one that lingers is gone.
+const GONE: Duration = Duration::from_secs(5);
+
+/// Something that befalls the agent of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Its worker is killed; the holder is to start another.
+    WorkerKilled,
+    /// Its holder is killed, and the agent started again at once.
+    HolderKilled,
+    /// All of it is killed, and started again so much later.
+    AllKilled(Duration),
+    /// Another agent is started beside it and takes over.
+    Succeeded,
+    /// It is asked to end and serves on without its main process; another is started and takes over.
+    Replaced,
+}
+
+impl Event {
+    /// Lets it happen. The next agent is on its way, or has taken over, when this returns.
+    ///
+    /// # Errors
+    /// The agent is not whole before, or does not do what is asked of it.
+    pub fn befall(self, node: &Node) -> Result<Vec<Blow>> {
+        match self {
+            Self::WorkerKilled => Ok(vec![Blow::kill(node.agent_pair()?.worker)?]),
+            Self::HolderKilled => {
+                let blow = Blow::of(|| node.end_holder(Signal::SIGKILL, GONE))?;
+                node.launch_agent()?;
+                Ok(vec![blow])
+            }
+            Self::AllKilled(away) => {
+                let blow = Blow::of(|| node.end_agent(Signal::SIGKILL))?;
+                thread::sleep(away);
+                node.launch_agent()?;
+                Ok(vec![blow])
+            }
+            Self::Succeeded => {
+                node.succeed_agent()?;
+                Ok(Vec::new())
+            }
+            Self::Replaced => {
+                let mark = node.agent_log_size()?;
+                let status = node.end_holder(Signal::SIGTERM, GONE)?;
+                ensure!(status.success(), "the main process: {status}");
+                node.launch_agent()?;
+                node.wait_until_taken_over(mark)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
