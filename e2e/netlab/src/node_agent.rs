@@ -138,6 +138,21 @@ impl Node {
         )
     }
 
+    /// Starts the agent if the newest of its main processes has ended; those beside which it was started, and which have
+    /// ended, are forgotten.
+    ///
+    /// # Errors
+    /// Its program cannot be executed.
+    pub fn mend_agent(&self) -> Result<()> {
+        let mut agents = self.agents();
+        agents.leaving.retain(|former| former.check().is_ok());
+        let lives = |daemon: &Daemon| daemon.check().is_ok();
+        if !agents.current.as_ref().is_some_and(lives) {
+            agents.current = Some(self.spawn_agent()?);
+        }
+        Ok(())
+    }
+
     /// Waits for the end of those that have a successor; how each ended.
     ///
     /// # Errors

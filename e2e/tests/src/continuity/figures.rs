@@ -139,7 +139,7 @@ pub enum New {
     AllWithin(f64),
     /// None fails.
     All,
-    /// Counted only.
+    /// Counted.
     Counted,
 }
 
@@ -150,7 +150,7 @@ pub enum Long {
     Kept,
     /// All are reset at once.
     Reset,
-    /// Counted; but none hangs.
+    /// Counted.
     Counted,
 }
 
@@ -190,7 +190,7 @@ impl Series {
         text
     }
 
-    /// All repetitions are as they must be. Nothing may ever hang or be in clear.
+    /// All repetitions are as they must be. Nothing may ever hang, be in clear, or end as if it were complete.
     ///
     /// # Errors
     /// Those that are not.
@@ -208,24 +208,15 @@ impl Series {
 }
 
 fn faults(row: &Figures, new: New, long: Long) -> Vec<String> {
-    let mut wrong = Vec::new();
+    let mut wrong = always_wrong(row);
     let mut must = |holds: bool, what: String| {
         if !holds {
             wrong.push(what);
         }
     };
-    must(row.made > 100, format!("only {} connections", row.made));
-    must(row.lives > 0, "no long-lived connection".to_owned());
-    must(
-        row.in_clear == 0,
-        format!("{} times in clear", row.in_clear),
-    );
-    must(row.hanging == 0, format!("{} hanging", row.hanging));
     if !matches!(new, New::Counted) {
-        must(
-            row.failed.is_empty(),
-            format!("failed: {:?}", row.failed.first()),
-        );
+        let first = row.failed.first();
+        must(first.is_none(), format!("failed: {first:?}"));
     }
     if let New::AllWithin(limit) = new {
         // While the load itself does not run, neither does what it measures.
@@ -233,19 +224,34 @@ fn faults(row: &Figures, new: New, long: Long) -> Vec<String> {
         let what = format!("waited {:.0} ms, more than {limit:.0}", row.longest_ms);
         must(row.longest_ms <= limit, what);
     }
+    let (reset, broken, lives) = (row.reset, row.broken.len(), row.lives);
+    let what = format!("{reset} reset, {broken} broken of {lives}");
     match long {
-        Long::Kept => must(
-            row.reset == 0 && row.broken.is_empty(),
-            format!("{} reset, {} broken", row.reset, row.broken.len()),
-        ),
-        Long::Reset => must(
-            row.reset == row.lives,
-            format!(
-                "{} of {} reset at once, {:?}",
-                row.reset, row.lives, row.broken
-            ),
-        ),
+        Long::Kept => must(reset == 0 && broken == 0, what),
+        Long::Reset => must(reset == lives, what),
         Long::Counted => {}
+    }
+    wrong
+}
+
+/// Whatever happens, a connection that cannot go on is refused or reset, soon: it never hangs, and never looks complete.
+fn always_wrong(row: &Figures) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if row.made < 100 || row.lives == 0 {
+        wrong.push(format!("only {} and {} connections", row.made, row.lives));
+    }
+    if row.in_clear > 0 {
+        wrong.push(format!("{} times in clear", row.in_clear));
+    }
+    if row.hanging > 0 {
+        wrong.push(format!("{} hanging", row.hanging));
+    }
+    let shown = |error: &str| ["reset", "refused"].contains(&error);
+    if let Some(one) = row.failed.iter().find(|one| !shown(&one.error)) {
+        wrong.push(format!("failed otherwise than by RST: {one:?}"));
+    }
+    if let Some(one) = row.broken.iter().find(|one| !shown(&one.error)) {
+        wrong.push(format!("broken otherwise than by RST: {one:?}"));
     }
     wrong
 }

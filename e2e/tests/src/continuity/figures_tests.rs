@@ -64,6 +64,26 @@ fn long_lived_ones_are_reset_within_a_second_of_a_kill_or_not_at_all() {
 }
 
 #[test]
+fn what_is_only_counted_is_still_refused_or_reset() {
+    let verdict = |failures: &Value, broken: &Value| {
+        one(failures, broken, 0).verdict(New::Counted, Long::Counted)
+    };
+    for (error, right) in [
+        ("refused", true),
+        ("reset", true),
+        ("end of stream", false),
+        ("time limit", false),
+        ("wrong bytes", false),
+    ] {
+        let failure =
+            json!([{"step": "exchange", "error": error, "began_ms": 7_000.0, "ended_ms": 7_001.0}]);
+        assert_eq!(verdict(&failure, &json!([])).is_ok(), right, "{error}");
+        let broken = json!([{"number": 0, "silent": false, "error": error, "at_ms": 7_000.0}]);
+        assert_eq!(verdict(&json!([]), &broken).is_ok(), right, "{error}");
+    }
+}
+
+#[test]
 fn waits_and_clear_bytes_are_judged() {
     let judged = |limit, in_clear| {
         one(&json!([]), &json!([]), in_clear).verdict(New::AllWithin(limit), Long::Kept)

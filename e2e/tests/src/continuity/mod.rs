@@ -1,7 +1,9 @@
 //! Connections while parts of agents die, are replaced, or pods come and go: load between two nodes with real pods, what is
 //! done meanwhile, and figures.
 
+mod chaos;
 mod clock;
+mod dice;
 mod event;
 mod figures;
 mod load;
@@ -9,7 +11,9 @@ mod report;
 mod scene;
 mod tenant;
 
+pub use chaos::{Chaos, Deeds, Descriptors};
 pub use clock::{Blow, now_ms};
+pub use dice::Dice;
 pub use event::Event;
 pub use figures::{Figures, Long, New, Series};
 pub use load::{Load, Shape};
