@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use tokio::sync::watch;
+use tunnel_telemetry::Counter;
 
 use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
@@ -16,6 +17,8 @@ pub(crate) struct Context {
     pub tickets: Tickets,
     /// `true` once the process drains: peers are told to go elsewhere.
     pub draining: watch::Receiver<bool>,
+    /// Counts streams that were opened for a connection because an earlier one failed unanswered.
+    pub resent: Counter,
     random: RefCell<u64>,
 }
 
@@ -27,11 +30,16 @@ impl Context {
         draining: watch::Receiver<bool>,
     ) -> Rc<Self> {
         let seed = getrandom::u64().unwrap_or(0x9e37_79b9_7f4a_7c15);
+        let resent = parts.telemetry.counter(
+            "ambient_tunnel_resends",
+            "Streams opened for a connection whose earlier stream failed before it was answered",
+        );
         Rc::new(Self {
             settings,
             parts,
             tickets,
             draining,
+            resent,
             random: RefCell::new(seed),
         })
     }

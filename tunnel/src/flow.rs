@@ -4,13 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use tunnel_hbone::{Meter, Pump, Relay, StreamError};
+use tunnel_hbone::{Meter, Pump, Pumped, Relay, StreamError};
 use tunnel_model::ResponseFlag;
 use tunnel_telemetry::{Connection, Outcome};
 
-/// What is left of a connection after its decision has been carried out.
+/// What is left of a connection to a pod after its decision has been carried out.
 pub(crate) enum Flow<M> {
-    /// Between the application and a stream of a tunnel.
+    /// Between a peer's stream and the application.
     Tunnel(Pump<M>),
     /// Between two plain connections.
     Plain(Relay<M>),
@@ -24,8 +24,14 @@ impl<M: Counted> Future for Flow<M> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let (meter, outcome) = match self.get_mut() {
             Self::Tunnel(pump) => {
-                let pumped = ready!(Pin::new(pump).poll(cx));
-                (pumped.meter, streamed(pumped.result))
+                match ready!(Pin::new(&mut *pump).poll(cx)) {
+                    Pumped::Over { meter, result } => (meter, streamed(result)),
+                    // Only said of streams that we opened.
+                    Pumped::Unanswered(error) => match pump.give_up() {
+                        Some(meter) => (meter, streamed(Err(error.into()))),
+                        None => return Poll::Pending,
+                    },
+                }
             }
             Self::Plain(relay) => {
                 let (meter, result) = ready!(Pin::new(relay).poll(cx));
@@ -81,7 +87,7 @@ impl Counted for Inward {
     }
 }
 
-fn streamed(result: Result<(), StreamError>) -> Outcome {
+pub(crate) fn streamed(result: Result<(), StreamError>) -> Outcome {
     let Err(error) = result else {
         return Outcome::Done;
     };
@@ -93,7 +99,7 @@ fn streamed(result: Result<(), StreamError>) -> Outcome {
     Outcome::Failed { flag, error }
 }
 
-fn relayed(result: std::io::Result<()>) -> Outcome {
+pub(crate) fn relayed(result: std::io::Result<()>) -> Outcome {
     result.map_or_else(
         |error| {
             let (flag, error) = (ResponseFlag::Connect, error.to_string());

@@ -26,6 +26,7 @@ mod plaintext;
 mod pod;
 mod pool;
 mod probe;
+mod resend;
 mod settings;
 mod shard;
 mod stock;

@@ -5,32 +5,32 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::net::TcpStream;
 use tunnel_decide::{HboneRoute, OutboundFacts, OutboundVerdict, PassthroughRoute, Refusal};
-use tunnel_hbone::{ConnectHead, Down, Pump, Relay, TunnelError, abort};
+use tunnel_hbone::{AppStream, Pump, Relay};
 use tunnel_model::{OriginalDst, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
 use tunnel_telemetry::{ConnectionStart, Direction, Outcome, Security};
 
-use crate::flow::{Flow, Outward};
+use crate::flow::Outward;
 use crate::pod::Pod;
 use crate::pool::PoolKey;
-use crate::tunnels;
+use crate::resend::{Carried, Errand, Outgoing};
+use crate::tunnels::{self, flag_of};
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(pod: Rc<Pod>, app: AppStream, peer: SocketAddr) {
     // Boxed, so that a connection which lives long does not carry what it took to set it up.
-    if let Some(flow) = Box::pin(set_up(pod, app, peer)).await {
-        flow.await;
+    if let Some(outgoing) = Box::pin(set_up(pod, app, peer)).await {
+        outgoing.await;
     }
 }
 
-async fn set_up(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) -> Option<Flow<Outward>> {
+async fn set_up(pod: Rc<Pod>, app: AppStream, peer: SocketAddr) -> Option<Outgoing> {
     let started = Instant::now();
     let Ok(original) = original_destination(&app) else {
         pod.refuse_early(
             Direction::Outbound,
-            &app,
+            app.get(),
             peer,
             "not_redirected",
             &"connection to the tunnel's own port 15001",
@@ -43,7 +43,13 @@ async fn set_up(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) -> Option<Flow<O
             "unknown source workload {}/{}: not in the mesh's state yet",
             pod.facts.namespace, pod.facts.name
         );
-        pod.refuse_early(Direction::Outbound, &app, peer, "unknown_source", &error);
+        pod.refuse_early(
+            Direction::Outbound,
+            app.get(),
+            peer,
+            "unknown_source",
+            &error,
+        );
         return None;
     };
     let facts = OutboundFacts {
@@ -59,13 +65,13 @@ async fn set_up(pod: Rc<Pod>, app: TcpStream, peer: SocketAddr) -> Option<Flow<O
         OutboundVerdict::Hbone(route) => through_tunnel(pod, app, &facts, route, started).await,
         OutboundVerdict::Passthrough(route) => pass(pod, app, peer, route, started).await,
         OutboundVerdict::Refuse(refusal) => {
-            refuse(&pod, &app, &facts, &refusal, started);
+            refuse(&pod, &facts, &refusal, started);
             None
         }
     }
 }
 
-fn refuse(pod: &Pod, app: &TcpStream, facts: &OutboundFacts, refusal: &Refusal, started: Instant) {
+fn refuse(pod: &Pod, facts: &OutboundFacts, refusal: &Refusal, started: Instant) {
     let connection = pod.context.parts.telemetry.connection(&ConnectionStart {
         direction: Direction::Outbound,
         source: facts.source.get(),
@@ -78,7 +84,6 @@ fn refuse(pod: &Pod, app: &TcpStream, facts: &OutboundFacts, refusal: &Refusal, 
         started,
     });
     connection.finish(Instant::now(), &refused(refusal));
-    abort(app);
 }
 
 pub(crate) fn refused(refusal: &Refusal) -> Outcome {
@@ -91,11 +96,11 @@ pub(crate) fn refused(refusal: &Refusal) -> Outcome {
 
 async fn through_tunnel(
     pod: Rc<Pod>,
-    app: TcpStream,
+    app: AppStream,
     facts: &OutboundFacts,
     route: HboneRoute,
     started: Instant,
-) -> Option<Flow<Outward>> {
+) -> Option<Outgoing> {
     let connection = pod.context.parts.telemetry.connection(&ConnectionStart {
         direction: Direction::Outbound,
         source: facts.source.get(),
@@ -110,26 +115,26 @@ async fn through_tunnel(
         security: Security::MutualTls,
         started,
     });
-    let baggage = crate::context::baggage(&facts.own);
     let (high, low) = (pod.context.random(), pod.context.random());
-    let head = ConnectHead {
-        authority: route.target.get(),
-        baggage: &baggage,
+    let errand = Box::new(Errand {
+        pod,
+        key: PoolKey {
+            next_hop: route.next_hop,
+            expected: Arc::clone(&route.expected),
+        },
+        own: Arc::clone(&facts.own),
         client: facts.source.get(),
-        service: route.parties.service.as_ref().map(|s| &*s.hostname),
+        target: route.target.get(),
+        service: route.parties.service,
         trace: (u128::from(high) << 64) | u128::from(low),
         span: high ^ low.rotate_left(17),
-    };
-    let key = PoolKey {
-        next_hop: route.next_hop,
-        expected: Arc::clone(&route.expected),
-    };
-    match tunnels::open(&pod, &key, &head).await {
+        tried: 0,
+        deadline: None,
+    });
+    match errand.open().await {
         Ok(stream) => {
-            let down = Down::Answer(stream.response);
-            let meter = Outward(connection);
-            let pump = Pump::new(app, stream.send, down, stream.guard, meter);
-            Some(Flow::Tunnel(pump))
+            let pump = Pump::call(app, stream, Outward(connection));
+            Some(Outgoing::Tunnel(Carried::new(pump, errand)))
         }
         Err(error) => {
             let failed = Outcome::Failed {
@@ -137,34 +142,18 @@ async fn through_tunnel(
                 error: error.to_string(),
             };
             connection.finish(Instant::now(), &failed);
-            abort(&app);
             None
         }
     }
 }
 
-fn flag_of(error: &TunnelError) -> ResponseFlag {
-    match error {
-        TunnelError::ConnectTimeout { .. } => ResponseFlag::NetworkPolicy,
-        TunnelError::Connect { .. } | TunnelError::Socket(_) | TunnelError::Closed => {
-            ResponseFlag::Connect
-        }
-        TunnelError::Tls(_)
-        | TunnelError::Handshake(_)
-        | TunnelError::HandshakeTimeout
-        | TunnelError::Identity { .. } => ResponseFlag::TlsFailure,
-        TunnelError::Http2(_) => ResponseFlag::H2HandshakeFailure,
-        TunnelError::Certificate(_) => ResponseFlag::IdentityError,
-    }
-}
-
 async fn pass(
     pod: Rc<Pod>,
-    app: TcpStream,
+    app: AppStream,
     peer: SocketAddr,
     route: PassthroughRoute,
     started: Instant,
-) -> Option<Flow<Outward>> {
+) -> Option<Outgoing> {
     let connection = pod.context.parts.telemetry.connection(&ConnectionStart {
         direction: Direction::Outbound,
         source: peer,
@@ -176,15 +165,21 @@ async fn pass(
         security: Security::Unknown,
         started,
     });
-    match tunnels::dial(&pod, route.next_hop.get()).await {
-        Ok(server) => Some(Flow::Plain(Relay::new(app, server, Outward(connection)))),
+    match tunnels::dial(&pod, route.next_hop.get())
+        .await
+        .map(AppStream::born_armed)
+    {
+        Ok(server) => Some(Outgoing::Plain(Relay::new(
+            app,
+            server,
+            Outward(connection),
+        ))),
         Err(error) => {
             let failed = Outcome::Failed {
                 flag: ResponseFlag::Connect,
                 error: error.to_string(),
             };
             connection.finish(Instant::now(), &failed);
-            abort(&app);
             None
         }
     }

@@ -5,9 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::net::TcpStream;
 use tunnel_decide::{InboundVerdict, PlaintextFacts};
-use tunnel_hbone::{Relay, abort};
+use tunnel_hbone::{AppStream, Relay};
 use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, Outcome, Security};
@@ -18,18 +17,18 @@ use crate::pod::{NOT_DISCOVERED, Pod};
 use crate::stream::{connect_app, report_dry_run};
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(pod: Rc<Pod>, client: AppStream, peer: SocketAddr) {
     if let Some(flow) = Box::pin(set_up(pod, client, peer)).await {
         flow.await;
     }
 }
 
-async fn set_up(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) -> Option<Flow<Outward>> {
+async fn set_up(pod: Rc<Pod>, client: AppStream, peer: SocketAddr) -> Option<Flow<Outward>> {
     let started = Instant::now();
     let Ok(original) = original_destination(&client) else {
         pod.refuse_early(
             Direction::Inbound,
-            &client,
+            client.get(),
             peer,
             "not_redirected",
             &"connection to the tunnel's own port 15006",
@@ -39,7 +38,7 @@ async fn set_up(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) -> Option<Flo
     let Some((snapshot, own)) = pod.own_discovered().await else {
         pod.refuse_early(
             Direction::Inbound,
-            &client,
+            client.get(),
             peer,
             "unknown_destination",
             &NOT_DISCOVERED,
@@ -71,7 +70,6 @@ async fn set_up(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) -> Option<Flo
             let to = NextHop::new(original_dst.get());
             let connection = open(&pod, peer, to, refusal.parties.clone(), started);
             connection.finish(Instant::now(), &refused(&refusal));
-            abort(&client);
             None
         }
     }
@@ -79,7 +77,7 @@ async fn set_up(pod: Rc<Pod>, client: TcpStream, peer: SocketAddr) -> Option<Flo
 
 async fn deliver(
     pod: Rc<Pod>,
-    client: TcpStream,
+    client: AppStream,
     peer: SocketAddr,
     to: NextHop,
     parties: Parties,
@@ -97,7 +95,6 @@ async fn deliver(
                 error,
             };
             connection.finish(Instant::now(), &failed);
-            abort(&client);
             None
         }
     }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tunnel_credentials::Certificate;
-use tunnel_hbone::abort;
+use tunnel_hbone::{AppStream, disarm};
 use tunnel_model::{Identity, PodUid, Snapshot, Workload, canonical_address};
 use tunnel_sockets::Port;
 use tunnel_telemetry::{Direction, EarlyRefusal};
@@ -107,6 +107,8 @@ impl Pod {
             // Whoever probes waits for the answer with a bound of its own.
             tokio::task::spawn_local(async move {
                 let mut stream = stream;
+                // It ends well whatever happens to it: a socket that is dead already needs nothing.
+                disarm(&stream).ok();
                 stream.write_all(&ticket).await.ok();
             });
             return;
@@ -114,12 +116,13 @@ impl Pod {
         let pod = Rc::clone(self);
         match port {
             Port::Outbound => {
-                self.live.outbound.spawn(outbound::serve(pod, stream, peer));
+                let app = AppStream::born_armed(stream);
+                self.live.outbound.spawn(outbound::serve(pod, app, peer));
             }
             Port::InboundPlaintext => {
-                self.live
-                    .plaintext
-                    .spawn(plaintext::serve(pod, stream, peer));
+                let client = AppStream::born_armed(stream);
+                let live = &self.live.plaintext;
+                live.spawn(plaintext::serve(pod, client, peer));
             }
             Port::InboundHbone => {
                 let ticket = self.strangers.ticket();
@@ -139,7 +142,8 @@ impl Pod {
         }
     }
 
-    /// Refuses a captured connection before its parties are known.
+    /// Says that a captured connection is refused before its parties are known. The caller drops
+    /// it, which resets it.
     pub(crate) fn refuse_early(
         &self,
         direction: Direction,
@@ -156,7 +160,6 @@ impl Pod {
         };
         let telemetry = &self.context.parts.telemetry;
         telemetry.early_refusal(direction, peer, to, &refusal);
-        abort(stream);
     }
 
     /// Ends everything: the pod is gone.

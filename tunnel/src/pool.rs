@@ -10,7 +10,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tunnel_hbone::{ClientTunnel, StreamGuard, TunnelError};
+use tunnel_hbone::{ClientTunnel, Promised, StreamGuard, TunnelError};
 use tunnel_model::{Identity, NextHop};
 
 /// What makes two connections fit for one tunnel, besides the pod.
@@ -19,6 +19,9 @@ pub(crate) struct PoolKey {
     pub next_hop: NextHop,
     pub expected: Arc<[Identity]>,
 }
+
+/// Peers of which is remembered what they promised, without a tunnel to them.
+const REMEMBERED: usize = 1024;
 
 type Made = Option<Result<(), TunnelError>>;
 
@@ -33,13 +36,14 @@ struct Slot {
 #[derive(Default)]
 pub(crate) struct Pool {
     slots: RefCell<HashMap<PoolKey, Slot>>,
+    promised: RefCell<HashMap<PoolKey, Promised>>,
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool")
             .field("slots", &self.slots.borrow().len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,6 +122,20 @@ impl Pool {
         let (done, making) = watch::channel(None);
         slot.making = Some(making);
         Found::Make(done)
+    }
+
+    /// What the peer has promised so far, shared by all tunnels to it.
+    pub(crate) fn promised(&self, key: &PoolKey) -> Promised {
+        let mut all = self.promised.borrow_mut();
+        if let Some(known) = all.get(key) {
+            return known.clone();
+        }
+        if all.len() >= REMEMBERED {
+            all.retain(|_, promised| promised.in_use());
+        }
+        let fresh = Promised::default();
+        all.insert(key.clone(), fresh.clone());
+        fresh
     }
 
     /// A destination that was never reached leaves nothing behind.

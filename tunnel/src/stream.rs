@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
 use http::{HeaderValue, Request, Response, StatusCode};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tunnel_decide::{InboundFacts, InboundVerdict};
-use tunnel_hbone::{Down, Incoming, Pump, StreamGuard};
+use tunnel_hbone::{Accepted, AppStream, Incoming, Pump, StreamGuard};
 use tunnel_model::{NextHop, Parties, ResponseFlag, Workload};
 use tunnel_sockets::{Family, SocketKind};
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
@@ -33,13 +32,17 @@ async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) -> Option<Flow
     let started = Instant::now();
     let Incoming {
         request,
-        mut respond,
+        respond,
         guard,
     } = incoming;
+    let respond = Respond {
+        respond,
+        answered: false,
+    };
     let decided = match decide(&pod, &peer, &request).await {
         Ok(decided) => decided,
         Err(status) => {
-            answer(&mut respond, status, None);
+            respond.refuse(status);
             return None;
         }
     };
@@ -58,7 +61,7 @@ async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) -> Option<Flow
                 &peer,
                 next_hop,
                 connection,
-                Accepted {
+                Wanted {
                     own,
                     body,
                     respond,
@@ -76,7 +79,7 @@ async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) -> Option<Flow
             let connection = open(&pod, &peer, to, refusal.parties.clone(), started);
             connection.finish(Instant::now(), &refused(&refusal));
             let status = StatusCode::from_u16(refusal.http_status());
-            answer(&mut respond, status.unwrap_or(StatusCode::FORBIDDEN), None);
+            respond.refuse(status.unwrap_or(StatusCode::FORBIDDEN));
             None
         }
     }
@@ -118,10 +121,10 @@ async fn decide(
 }
 
 /// A stream that may go to the application.
-struct Accepted {
+struct Wanted {
     own: Arc<Workload>,
     body: RecvStream,
-    respond: SendResponse<Bytes>,
+    respond: Respond,
     guard: StreamGuard,
 }
 
@@ -130,7 +133,7 @@ async fn deliver(
     peer: &Peer,
     to: NextHop,
     connection: Connection,
-    mut stream: Accepted,
+    stream: Wanted,
 ) -> Option<Flow<Inward>> {
     let failed = |connection: Connection, error: String| {
         let outcome = Outcome::Failed {
@@ -143,19 +146,24 @@ async fn deliver(
         Ok(app) => app,
         Err(error) => {
             failed(connection, error);
-            answer(&mut stream.respond, StatusCode::SERVICE_UNAVAILABLE, None);
+            stream.respond.refuse(StatusCode::SERVICE_UNAVAILABLE);
             return None;
         }
     };
-    let Some(send) = answer(&mut stream.respond, StatusCode::OK, Some(&stream.own)) else {
+    let Wanted {
+        own,
+        body,
+        respond,
+        guard,
+    } = stream;
+    let Ok(accepted) = respond.accept(&own, body, guard) else {
         failed(
             connection,
             "the peer gave up before the application answered".to_owned(),
         );
         return None;
     };
-    let down = Down::Open(stream.body);
-    let pump = Pump::new(app, send, down, stream.guard, Inward(connection));
+    let pump = Pump::serve(app, accepted, Inward(connection));
     Some(Flow::Tunnel(pump))
 }
 
@@ -200,7 +208,7 @@ pub(crate) async fn connect_app(
     pod: &Rc<Pod>,
     client: SocketAddr,
     to: NextHop,
-) -> Result<TcpStream, String> {
+) -> Result<AppStream, String> {
     let family = Family::of(&to.ip());
     let spoof = client.ip() != to.ip() && Family::of(&client.ip()) == family;
     let kind = if spoof {
@@ -220,7 +228,7 @@ pub(crate) async fn connect_app(
     }
     let limit = pod.context.settings.limits.connect_timeout;
     match timeout(limit, socket.connect(to.get())).await {
-        Ok(Ok(app)) => Ok(app),
+        Ok(Ok(app)) => Ok(AppStream::born_armed(app)),
         Ok(Err(error)) => Err(format!(
             "the application at {to} refused the connection: {error}"
         )),
@@ -230,21 +238,41 @@ pub(crate) async fn connect_app(
     }
 }
 
-/// Answers a CONNECT; only 200 leaves the stream open.
-fn answer(
-    respond: &mut SendResponse<Bytes>,
-    status: StatusCode,
-    own: Option<&Workload>,
-) -> Option<SendStream<Bytes>> {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    if let Some(own) = own
-        && let Ok(baggage) = HeaderValue::from_str(&crate::context::baggage(own))
-    {
-        response.headers_mut().insert("baggage", baggage);
+/// The way to answer a CONNECT. If nobody does (the pod leaves, the process ends) the peer is told
+/// that nothing was done with it, and may try elsewhere.
+struct Respond {
+    respond: SendResponse<Bytes>,
+    answered: bool,
+}
+
+impl Respond {
+    fn refuse(mut self, status: StatusCode) {
+        self.answered = true;
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        // Fails when the peer has reset the stream meanwhile: then nobody waits for an answer.
+        self.respond.send_response(response, true).ok();
     }
-    // Fails when the peer has reset the stream meanwhile: then nobody waits for an answer.
-    respond
-        .send_response(response, status != StatusCode::OK)
-        .ok()
+
+    fn accept(
+        mut self,
+        own: &Workload,
+        body: RecvStream,
+        guard: StreamGuard,
+    ) -> Result<Accepted, h2::Error> {
+        self.answered = true;
+        let mut response = Response::new(());
+        if let Ok(baggage) = HeaderValue::from_str(&crate::context::baggage(own)) {
+            response.headers_mut().insert("baggage", baggage);
+        }
+        Accepted::answer(&mut self.respond, body, guard, response)
+    }
+}
+
+impl Drop for Respond {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.respond.send_reset(h2::Reason::REFUSED_STREAM);
+        }
+    }
 }

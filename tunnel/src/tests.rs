@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
-use tunnel_hbone::Incoming;
+use tunnel_hbone::{AppStream, Incoming};
 
 use crate::inbound::Peer;
 use crate::pod::Pod;
@@ -23,12 +23,12 @@ fn what_a_connection_costs() {
     let sizes = [
         (
             "outbound",
-            size3(|p: Rc<Pod>, s: TcpStream, a: SocketAddr| crate::outbound::serve(p, s, a)),
+            size3(|p: Rc<Pod>, s: AppStream, a: SocketAddr| crate::outbound::serve(p, s, a)),
             800,
         ),
         (
             "plaintext",
-            size3(|p: Rc<Pod>, s: TcpStream, a: SocketAddr| crate::plaintext::serve(p, s, a)),
+            size3(|p: Rc<Pod>, s: AppStream, a: SocketAddr| crate::plaintext::serve(p, s, a)),
             800,
         ),
         (

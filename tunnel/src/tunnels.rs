@@ -1,13 +1,17 @@
 //! Makes tunnels to peers and opens streams on them.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tunnel_credentials::{explain, peer_identity};
-use tunnel_hbone::{ClientTunnel, ConnectHead, OpenStream, TunnelError, connect_request};
-use tunnel_model::Identity;
+use tunnel_hbone::{
+    ClientTunnel, ConnectHead, OpenStream, Promised, TunnelError, connect_request, disarm,
+};
+use tunnel_model::{Identity, ResponseFlag};
 use tunnel_sockets::{Family, SocketKind};
 
 use crate::pod::Pod;
@@ -15,6 +19,9 @@ use crate::pool::PoolKey;
 
 /// Tries with another tunnel when one turns out to be closing before a stream was opened on it.
 const TRIES: usize = 3;
+/// First pause before a peer is dialled again; doubled up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// A stream to the peer, and who the peer proved to be.
 pub(crate) async fn open(
@@ -24,7 +31,7 @@ pub(crate) async fn open(
 ) -> Result<OpenStream, TunnelError> {
     let mut last = TunnelError::Closed;
     for _ in 0..TRIES {
-        let (tunnel, guard) = pod.pool.tunnel(key, || make(pod, key)).await?;
+        let (tunnel, guard) = pod.pool.tunnel(key, || reach(pod, key)).await?;
         match tunnel.open(connect_request(head)?, guard).await {
             // Nothing has been sent: the next tunnel serves it as well.
             Err(TunnelError::Closed) => last = TunnelError::Closed,
@@ -34,7 +41,57 @@ pub(crate) async fn open(
     Err(last)
 }
 
-async fn make(pod: &Rc<Pod>, key: &PoolKey) -> Result<ClientTunnel, TunnelError> {
+/// Makes a tunnel. A peer that has answered before and now refuses or cuts off connections is
+/// being restarted: it is dialled again until its connect timeout is over. A stranger is, if it cut
+/// off the handshake, for its process may just have died. Nothing of an application has been sent.
+async fn reach(pod: &Rc<Pod>, key: &PoolKey) -> Result<ClientTunnel, TunnelError> {
+    let promised = pod.pool.promised(key);
+    let deadline = Instant::now() + pod.context.settings.limits.connect_timeout;
+    let (mut pause, mut tried) = (PAUSE, 0);
+    loop {
+        let error = match make(pod, key, &promised).await {
+            Ok(tunnel) => return Ok(tunnel),
+            Err(error) => error,
+        };
+        tried += 1;
+        let again = match &error {
+            TunnelError::Connect { kind, .. } => is_cut(*kind) && promised.has_answered(),
+            TunnelError::Handshake(cause) => {
+                is_cut(cause.kind()) && (promised.has_answered() || tried < TRIES)
+            }
+            _ => false,
+        };
+        if !again {
+            return Err(in_words(error));
+        }
+        if Instant::now() + pause >= deadline {
+            // It may be gone for good: the next connection is not held for it.
+            promised.forget();
+            return Err(in_words(error));
+        }
+        tracing::debug!(pod = %pod.facts.uid, peer = %key.next_hop.get(), %error, "the peer is dialled again");
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Nobody listens, or who did has died.
+const fn is_cut(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+    )
+}
+
+async fn make(
+    pod: &Rc<Pod>,
+    key: &PoolKey,
+    promised: &Promised,
+) -> Result<ClientTunnel, TunnelError> {
     let limits = &pod.context.settings.limits;
     let peer = key.next_hop.get();
     let certificate = pod
@@ -42,10 +99,12 @@ async fn make(pod: &Rc<Pod>, key: &PoolKey) -> Result<ClientTunnel, TunnelError>
         .await
         .map_err(TunnelError::Certificate)?;
     let stream = dial(pod, peer).await?;
+    // A pod's sockets are born armed. Here what the kernel has must still be sent if this process
+    // is killed: the tunnel protects it, and its loss would make streams end in doubt.
+    disarm(&stream).map_err(|e| TunnelError::Socket(e.to_string()))?;
     let config = std::sync::Arc::clone(&certificate.client);
-    let (io, chain) = tunnel_hbone::connect(stream, peer.ip(), config, limits.handshake_timeout)
-        .await
-        .map_err(in_words)?;
+    let (io, chain) =
+        tunnel_hbone::connect(stream, peer.ip(), config, limits.handshake_timeout).await?;
     let proven = peer_identity(&chain).map_err(|e| TunnelError::Tls(e.to_string()))?;
     if !key.expected.contains(&proven) {
         return Err(TunnelError::Identity {
@@ -53,7 +112,7 @@ async fn make(pod: &Rc<Pod>, key: &PoolKey) -> Result<ClientTunnel, TunnelError>
             expected: names(&key.expected),
         });
     }
-    let (tunnel, drive) = ClientTunnel::start(io, limits).await?;
+    let (tunnel, drive) = ClientTunnel::start(io, limits, promised.clone()).await?;
     let tunnels = Rc::clone(&pod.tunnels);
     let pod = Rc::clone(pod);
     tunnels.spawn(async move {
@@ -89,9 +148,25 @@ pub(crate) async fn dial(pod: &Rc<Pod>, peer: SocketAddr) -> Result<TcpStream, T
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(TunnelError::Connect {
             peer,
+            kind: error.kind(),
             cause: error.to_string(),
         }),
         Err(_) => Err(TunnelError::ConnectTimeout { peer }),
+    }
+}
+
+pub(crate) fn flag_of(error: &TunnelError) -> ResponseFlag {
+    match error {
+        TunnelError::ConnectTimeout { .. } => ResponseFlag::NetworkPolicy,
+        TunnelError::Connect { .. } | TunnelError::Socket(_) | TunnelError::Closed => {
+            ResponseFlag::Connect
+        }
+        TunnelError::Tls(_)
+        | TunnelError::Handshake(_)
+        | TunnelError::HandshakeTimeout
+        | TunnelError::Identity { .. } => ResponseFlag::TlsFailure,
+        TunnelError::Http2(_) => ResponseFlag::H2HandshakeFailure,
+        TunnelError::Certificate(_) => ResponseFlag::IdentityError,
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::driver::{StreamGuard, TunnelState, Verdict, Watch, send_turn};
 use crate::error::TunnelError;
 use crate::limits::Limits;
+use crate::promise::Promised;
 use crate::record::TlsIo;
 
 /// The way to open streams. Once it is taken away the library ends the connection by itself, but
@@ -35,22 +36,24 @@ pub struct ClientTunnel {
 #[derive(Debug)]
 pub struct OpenStream {
     /// The peer's answer, later the bytes it sends.
-    pub response: ResponseFuture,
+    pub(crate) response: ResponseFuture,
     /// Bytes to the peer.
-    pub send: SendStream<Bytes>,
+    pub(crate) send: SendStream<Bytes>,
     /// Counts the stream while it is held.
-    pub guard: StreamGuard,
+    pub(crate) guard: StreamGuard,
 }
 
 impl ClientTunnel {
     /// Starts HTTP/2 on a TLS connection. The returned future keeps the tunnel going and must be
-    /// spawned on the same thread; it ends when the tunnel does.
+    /// spawned on the same thread; it ends when the tunnel does. `promised` is what is known of
+    /// the peer, shared with its other tunnels.
     ///
     /// # Errors
     /// [`TunnelError::Http2`].
     pub async fn start<S>(
         io: TlsIo<S, UnbufferedClientConnection>,
         limits: &Limits,
+        promised: Promised,
     ) -> Result<(Self, impl Future<Output = io::Result<()>> + use<S>), TunnelError>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -69,7 +72,7 @@ impl ClientTunnel {
             .handshake::<_, Bytes>(io.clone())
             .await
             .map_err(|e| TunnelError::Http2(e.to_string()))?;
-        let state = TunnelState::new();
+        let state = TunnelState::new(promised, Rc::default());
         let mut watch = Watch::new(connection.ping_pong(), limits, Some(limits.idle));
         let watched = Rc::clone(&state);
         let send: Opener = Rc::new(RefCell::new(Some(send)));
@@ -97,6 +100,7 @@ impl ClientTunnel {
                     while let Poll::Ready(verdict) = watch.poll(cx, &watched, io.received()) {
                         match verdict {
                             Verdict::Silent => {
+                                watched.set_silent();
                                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                             }
                             Verdict::Idle => {

@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
 use crate::limits::Limits;
-use crate::record::{Records, TlsIo};
+use crate::promise::{Promise, Promised};
+use crate::record::{Heads, Records, TlsIo};
 
 /// What is known of a tunnel by those who open streams on it.
 #[derive(Debug)]
@@ -20,16 +21,26 @@ pub struct TunnelState {
     streams: Cell<usize>,
     retired: Cell<bool>,
     closed: Cell<bool>,
+    silent: Cell<bool>,
     unused_since: Cell<Option<Instant>>,
+    /// What the peer said on this tunnel, and what it said on any.
+    promise: Cell<Promise>,
+    promised: Promised,
+    /// Our answers that are on their way; used by the accepting side.
+    heads: Rc<Heads>,
 }
 
 impl TunnelState {
-    pub(crate) fn new() -> Rc<Self> {
+    pub(crate) fn new(promised: Promised, heads: Rc<Heads>) -> Rc<Self> {
         Rc::new(Self {
             streams: Cell::new(0),
             retired: Cell::new(false),
             closed: Cell::new(false),
+            silent: Cell::new(false),
             unused_since: Cell::new(None),
+            promise: Cell::default(),
+            promised,
+            heads,
         })
     }
 
@@ -53,6 +64,33 @@ impl TunnelState {
     pub(crate) fn set_closed(&self) {
         self.closed.set(true);
     }
+
+    /// The peer no longer answers: what is lost may be its answers.
+    pub(crate) fn set_silent(&self) {
+        self.silent.set(true);
+    }
+
+    pub(crate) const fn was_silent(&self) -> bool {
+        self.silent.get()
+    }
+
+    /// Remembers what an answer of the peer promised.
+    pub(crate) fn learn(&self, promise: Promise) {
+        self.promise.set(promise);
+        self.promised.learn(promise);
+    }
+
+    /// What the peer has promised: on this tunnel, or else on an earlier one.
+    pub(crate) fn promise(&self) -> Promise {
+        match self.promise.get() {
+            Promise::Unknown => self.promised.get(),
+            known => known,
+        }
+    }
+
+    pub(crate) const fn heads(&self) -> &Rc<Heads> {
+        &self.heads
+    }
 }
 
 /// One open stream in the tunnel's count, for as long as it is held.
@@ -64,6 +102,10 @@ impl StreamGuard {
         state.streams.set(state.streams.get() + 1);
         state.unused_since.set(None);
         Self(Rc::clone(state))
+    }
+
+    pub(crate) const fn state(&self) -> &Rc<TunnelState> {
+        &self.0
     }
 }
 

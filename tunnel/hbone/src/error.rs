@@ -19,6 +19,8 @@ pub enum TunnelError {
         /// The address dialled.
         peer: std::net::SocketAddr,
         /// What the kernel said.
+        kind: io::ErrorKind,
+        /// The same in words.
         cause: String,
     },
     /// The TLS handshake failed.

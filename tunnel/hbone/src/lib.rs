@@ -10,29 +10,35 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
 mod budget;
 mod buffers;
 mod client;
 mod connect;
 mod driver;
 mod error;
+mod gather;
 mod handshake;
+mod kept;
 mod limits;
+mod promise;
 mod pump;
 mod record;
 mod relay;
 mod server;
 
+pub use app::{AppStream, disarm};
 pub use client::{ClientTunnel, OpenStream};
 pub use connect::{Baggage, ConnectHead, connect_request};
 pub use driver::{StreamGuard, TunnelState};
 pub use error::{StreamError, TunnelError};
 pub use handshake::{ClientTls, ServerTls, accept, connect};
 pub use limits::Limits;
-pub use pump::{Down, Meter, Pump, Pumped, abort};
-pub use record::{Records, TlsIo};
+pub use promise::{ANSWER_FIRST, Promised};
+pub use pump::{Meter, Pump, Pumped};
+pub use record::{Answered, Records, TlsIo};
 pub use relay::Relay;
-pub use server::{Incoming, serve};
+pub use server::{Accepted, Incoming, serve};
 
 #[cfg(test)]
 mod tests;

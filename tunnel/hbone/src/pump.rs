@@ -11,26 +11,29 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use crate::app::AppStream;
 use crate::budget::Held;
 use crate::buffers;
+use crate::client::OpenStream;
 use crate::driver::StreamGuard;
 use crate::error::StreamError;
+use crate::gather::{keep, settle};
+use crate::kept::{Kept, not_processed};
+use crate::promise::Promise;
+use crate::record::Answered;
+use crate::server::Accepted;
 
 /// Pieces one turn of the event loop moves for one connection before others get theirs.
 const TURN: usize = 4;
 /// Pieces sent to the application with one system call.
 const PIECES: usize = 16;
-/// Chunks below this size are copied together: a peer must not make us keep a record of each of a
-/// million one-byte frames.
-const SMALL: usize = 4096;
 
 /// Where the bytes from the tunnel come from.
 #[derive(Debug)]
-pub enum Down {
+enum Down {
     /// CONNECT was sent; the peer has not answered yet.
-    Answer(ResponseFuture),
+    Answer(Box<Unanswered>),
     /// The stream is open.
     Open(RecvStream),
     /// The peer has finished, and the application was told.
@@ -45,22 +48,37 @@ pub trait Meter: Unpin {
     fn given_to_app(&self, bytes: u64);
 }
 
-/// How a pump ended.
+/// A stream before the peer's answer.
 #[derive(Debug)]
-pub struct Pumped<M> {
-    /// What counted.
-    pub meter: M,
-    /// How it ended.
-    pub result: Result<(), StreamError>,
+struct Unanswered {
+    response: ResponseFuture,
+    kept: Kept,
+}
+
+/// What became of a pump.
+#[derive(Debug)]
+pub enum Pumped<M> {
+    /// It has ended.
+    Over {
+        /// What counted.
+        meter: M,
+        /// How it ended.
+        result: Result<(), StreamError>,
+    },
+    /// The stream failed before it was answered, and the application behind the peer has got
+    /// nothing: another stream may carry the connection ([`Pump::carry_on`]).
+    Unanswered(h2::Error),
 }
 
 /// Both directions of one connection; completes when both have ended, or either has failed. On
 /// failure the application's connection and the stream are both reset: nothing is left hanging.
 #[derive(Debug)]
 pub struct Pump<M> {
-    app: TcpStream,
+    app: AppStream,
     send: SendStream<Bytes>,
     down: Down,
+    /// Set while our answer is on its way: until then the application gets nothing.
+    answer: Option<Answered>,
     /// Received, not yet taken by the application. Bounded by the stream's window.
     waiting: VecDeque<Bytes>,
     small: BytesMut,
@@ -68,14 +86,30 @@ pub struct Pump<M> {
     peer_done: bool,
     app_done: bool,
     meter: Option<M>,
-    _guard: StreamGuard,
+    guard: StreamGuard,
 }
 
 impl<M: Meter> Pump<M> {
-    /// A pump for an accepted or opened stream.
+    /// A pump for a stream that was opened to the peer.
     #[must_use]
-    pub fn new(
-        app: TcpStream,
+    pub fn call(app: AppStream, stream: OpenStream, meter: M) -> Self {
+        let kept = Kept::default();
+        let response = stream.response;
+        let down = Down::Answer(Box::new(Unanswered { response, kept }));
+        Self::new(app, stream.send, down, stream.guard, meter)
+    }
+
+    /// A pump for a stream of the peer's.
+    #[must_use]
+    pub fn serve(app: AppStream, stream: Accepted, meter: M) -> Self {
+        let down = Down::Open(stream.body);
+        let mut pump = Self::new(app, stream.send, down, stream.guard, meter);
+        pump.answer = Some(stream.answer);
+        pump
+    }
+
+    fn new(
+        app: AppStream,
         send: SendStream<Bytes>,
         down: Down,
         guard: StreamGuard,
@@ -85,21 +119,94 @@ impl<M: Meter> Pump<M> {
             app,
             send,
             down,
+            answer: None,
             waiting: VecDeque::new(),
             small: BytesMut::new(),
             held: Held::default(),
             peer_done: false,
             app_done: false,
             meter: Some(meter),
-            _guard: guard,
+            guard,
+        }
+    }
+
+    /// Whether the peer has answered: then the connection stays with its stream.
+    #[must_use]
+    pub const fn answered(&self) -> bool {
+        !matches!(self.down, Down::Answer(_))
+    }
+
+    /// Takes the tunnel out of use: no new streams are opened on it.
+    pub fn retire_tunnel(&self) {
+        self.guard.state().retire();
+    }
+
+    /// Carries the connection by another stream, after [`Pumped::Unanswered`].
+    pub fn carry_on(&mut self, stream: OpenStream) {
+        if let Down::Answer(unanswered) = &mut self.down {
+            unanswered.kept.begin_again();
+            unanswered.response = stream.response;
+            self.send = stream.send;
+            self.guard = stream.guard;
+        }
+    }
+
+    /// Ends the connection after [`Pumped::Unanswered`]; the application's is reset when the pump
+    /// is dropped. Nothing comes back the second time.
+    pub fn give_up(&mut self) -> Option<M> {
+        self.meter.take()
+    }
+
+    /// Learns the peer's answer.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let Down::Answer(unanswered) = &mut self.down else {
+            return Poll::Ready(Ok(()));
+        };
+        let answer = ready!(Pin::new(&mut unanswered.response).poll(cx))?;
+        if answer.status() != StatusCode::OK {
+            return Poll::Ready(Err(StreamError::Status(answer.status())));
+        }
+        self.guard.state().learn(Promise::of(answer.headers()));
+        unanswered.kept.send(&mut self.send)?;
+        self.down = Down::Open(answer.into_body());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether another stream may carry the connection: the rule of [`crate::kept`].
+    fn may_be_sent_again(&self, error: &h2::Error) -> bool {
+        let Down::Answer(unanswered) = &self.down else {
+            return false;
+        };
+        let state = self.guard.state();
+        let promised = state.promise() == Promise::AnswersFirst && !state.was_silent();
+        not_processed(error) || error.is_io() && (promised || unanswered.kept.nothing_sent())
+    }
+
+    /// How much may be read from the application now, bytes.
+    fn appetite(&self) -> usize {
+        match &self.down {
+            Down::Answer(unanswered) => unanswered.kept.room(),
+            Down::Open(_) | Down::Finished => buffers::BUFFER,
         }
     }
 
     /// From the application into the tunnel.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        if let Down::Answer(unanswered) = &mut self.down {
+            if self.guard.state().promise() == Promise::Unknown {
+                return Poll::Pending;
+            }
+            // What an earlier stream was given.
+            unanswered.kept.send(&mut self.send)?;
+        }
         for _ in 0..TURN {
             if self.app_done {
                 return Poll::Ready(Ok(()));
+            }
+            let most = self.appetite();
+            if most == 0 {
+                // The answer wakes this task.
+                return Poll::Pending;
             }
             if !ready!(self.poll_window(cx))? {
                 self.app_done = true;
@@ -107,7 +214,7 @@ impl<M: Meter> Pump<M> {
             }
             let Self { app, .. } = self;
             let data = ready!(buffers::scratch(|scratch| {
-                let mut room = ReadBuf::new(scratch);
+                let mut room = ReadBuf::new(&mut scratch[..most]);
                 Pin::new(app)
                     .poll_read(cx, &mut room)
                     .map_ok(|()| Bytes::copy_from_slice(room.filled()))
@@ -117,8 +224,13 @@ impl<M: Meter> Pump<M> {
             if let Some(meter) = &self.meter {
                 meter.sent_by_app(data.len() as u64);
             }
-            let end = data.is_empty();
-            self.send.send_data(data, end)?;
+            if let Down::Answer(unanswered) = &mut self.down {
+                unanswered.kept.push(data);
+                unanswered.kept.send(&mut self.send)?;
+            } else {
+                let end = data.is_empty();
+                self.send.send_data(data, end)?;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -144,18 +256,15 @@ impl<M: Meter> Pump<M> {
 
     /// From the tunnel to the application.
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        if let Down::Answer(answer) = &mut self.down {
-            let answer = ready!(Pin::new(answer).poll(cx))?;
-            if answer.status() != StatusCode::OK {
-                return Poll::Ready(Err(StreamError::Status(answer.status())));
-            }
-            self.down = Down::Open(answer.into_body());
+        if !self.answered() {
+            return Poll::Pending;
         }
         for _ in 0..TURN {
             if matches!(self.down, Down::Finished) {
                 return Poll::Ready(Ok(()));
             }
             self.receive(cx)?;
+            ready!(self.poll_answer_sent(cx))?;
             if self.waiting.is_empty() {
                 if !self.peer_done {
                     return Poll::Pending;
@@ -170,6 +279,20 @@ impl<M: Meter> Pump<M> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ready once the kernel has our answer; an error if it never will.
+    fn poll_answer_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let Some(answer) = &self.answer else {
+            return Poll::Ready(Ok(()));
+        };
+        if answer.poll(cx).is_pending() {
+            // A stream that is reset meanwhile is not answered any more.
+            let reason = ready!(self.send.poll_reset(cx))?;
+            return Poll::Ready(Err(StreamError::Tunnel(reason.into())));
+        }
+        self.answer = None;
+        Poll::Ready(Ok(()))
     }
 
     /// Takes what the tunnel has for this stream. It is taken even while the application does not
@@ -251,41 +374,14 @@ impl<M: Meter> Pump<M> {
         if result.is_err() {
             // RFC 9113 8.5: a TCP connection error is a stream error of type CONNECT_ERROR.
             self.send.send_reset(Reason::CONNECT_ERROR);
-            abort(&self.app);
+        } else {
+            self.app.end_well();
         }
         match self.meter.take() {
-            Some(meter) => Poll::Ready(Pumped { meter, result }),
+            Some(meter) => Poll::Ready(Pumped::Over { meter, result }),
             None => Poll::Pending,
         }
     }
-}
-
-/// Puts what arrived behind what waits already.
-pub(crate) fn keep(small: &mut BytesMut, waiting: &mut VecDeque<Bytes>, data: Bytes) {
-    let whole = data.len() >= SMALL;
-    if !whole {
-        small.extend_from_slice(&data);
-    }
-    if (whole || small.len() >= SMALL) && !small.is_empty() {
-        waiting.push_back(std::mem::take(small).freeze());
-    }
-    if whole {
-        waiting.push_back(data);
-    }
-}
-
-/// Hands out small pieces when nothing else waits. While something does, they go on gathering from
-/// one turn to the next: a peer may send its million frames one a turn.
-pub(crate) fn settle(small: &mut BytesMut, waiting: &mut VecDeque<Bytes>) {
-    if waiting.is_empty() && !small.is_empty() {
-        waiting.push_back(std::mem::take(small).freeze());
-    }
-}
-
-/// Makes dropping the connection send RST instead of FIN: its owner sees that it did not end well.
-pub fn abort(app: &TcpStream) {
-    // Fails only on a socket that is dead already.
-    drop(app.set_zero_linger());
 }
 
 /// A pump that is cut off (its pod is gone, the process ends) must not look like one whose streams
@@ -294,7 +390,6 @@ impl<M> Drop for Pump<M> {
     fn drop(&mut self) {
         if self.meter.is_some() && !std::thread::panicking() {
             self.send.send_reset(Reason::CONNECT_ERROR);
-            abort(&self.app);
         }
     }
 }
@@ -304,6 +399,14 @@ impl<M: Meter> Future for Pump<M> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pumped<M>> {
         let this = &mut *self;
+        // First, because why a stream failed before its answer is told to who waits for that.
+        match this.poll_answer(cx) {
+            Poll::Ready(Err(StreamError::Tunnel(error))) if this.may_be_sent_again(&error) => {
+                return Poll::Ready(Pumped::Unanswered(error));
+            }
+            Poll::Ready(Err(error)) => return this.pumped(Err(error)),
+            _ => {}
+        }
         let up = this.poll_up(cx);
         let down = this.poll_down(cx);
         match (up, down) {

@@ -6,20 +6,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use crate::app::AppStream;
 use crate::buffers;
-use crate::pump::{Meter, abort};
+use crate::pump::Meter;
 
 /// Pieces one turn of the event loop moves for one direction before others get theirs.
 const TURN: usize = 4;
 
-/// Both directions between two connections, with half-close carried both ways. On failure both are
-/// reset.
+/// Both directions between two connections, with half-close carried both ways. On failure, or cut
+/// off, both are reset: they are armed until both directions have ended.
 #[derive(Debug)]
 pub struct Relay<M> {
-    first: TcpStream,
-    second: TcpStream,
+    first: AppStream,
+    second: AppStream,
     forth: Direction,
     back: Direction,
     meter: Option<M>,
@@ -37,7 +37,7 @@ struct Direction {
 impl<M: Meter> Relay<M> {
     /// A relay between two open connections.
     #[must_use]
-    pub fn new(first: TcpStream, second: TcpStream, meter: M) -> Self {
+    pub fn new(first: AppStream, second: AppStream, meter: M) -> Self {
         let (forth, back) = (Direction::default(), Direction::default());
         Self {
             first,
@@ -53,8 +53,8 @@ impl Direction {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut AppStream,
+        to: &mut AppStream,
         count: impl Fn(u64),
     ) -> Poll<io::Result<()>> {
         for _ in 0..TURN {
@@ -85,8 +85,8 @@ impl Direction {
     fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut AppStream,
+        to: &mut AppStream,
         scratch: &mut [u8],
         count: &impl Fn(u64),
     ) -> Poll<io::Result<()>> {
@@ -107,16 +107,6 @@ impl Direction {
     }
 }
 
-/// A relay that is cut off must not look like one whose connections have ended.
-impl<M> Drop for Relay<M> {
-    fn drop(&mut self) {
-        if self.meter.is_some() {
-            abort(&self.first);
-            abort(&self.second);
-        }
-    }
-}
-
 impl<M: Meter> Future for Relay<M> {
     type Output = (M, io::Result<()>);
 
@@ -134,12 +124,12 @@ impl<M: Meter> Future for Relay<M> {
         let forth = forth.poll(cx, first, second, |n| counted.sent_by_app(n));
         let back = back.poll(cx, second, first, |n| counted.given_to_app(n));
         let result = match (forth, back) {
-            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
-                abort(first);
-                abort(second);
-                Err(error)
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Err(error),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
+                first.end_well();
+                second.end_well();
+                Ok(())
             }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Ok(()),
             _ => return Poll::Pending,
         };
         match meter.take() {

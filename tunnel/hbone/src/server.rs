@@ -2,12 +2,13 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
-use h2::{Reason, RecvStream};
-use http::Request;
+use h2::{Reason, RecvStream, SendStream};
+use http::{Request, Response};
 use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -15,7 +16,8 @@ use tokio::time::timeout;
 use crate::driver::{StreamGuard, TunnelState, Verdict, Watch, send_turn};
 use crate::error::TunnelError;
 use crate::limits::Limits;
-use crate::record::TlsIo;
+use crate::promise::{Promise, Promised};
+use crate::record::{Answered, Heads, TlsIo};
 
 /// A request that arrived on a tunnel.
 #[derive(Debug)]
@@ -26,6 +28,38 @@ pub struct Incoming {
     pub respond: SendResponse<Bytes>,
     /// Counts the stream while it is held.
     pub guard: StreamGuard,
+}
+
+/// A request that was answered with 200; its bytes go to an application once the answer is out.
+#[derive(Debug)]
+pub struct Accepted {
+    pub(crate) body: RecvStream,
+    pub(crate) send: SendStream<Bytes>,
+    pub(crate) answer: Answered,
+    pub(crate) guard: StreamGuard,
+}
+
+impl Accepted {
+    /// Answers 200, with the promise that the answer is out before the application gets a byte.
+    ///
+    /// # Errors
+    /// The peer has reset the stream meanwhile: nobody waits for an answer.
+    pub fn answer(
+        respond: &mut SendResponse<Bytes>,
+        body: RecvStream,
+        guard: StreamGuard,
+        mut response: Response<()>,
+    ) -> Result<Self, h2::Error> {
+        Promise::give(response.headers_mut());
+        let answer = guard.state().heads().expect(respond.stream_id().as_u32());
+        let send = respond.send_response(response, false)?;
+        Ok(Self {
+            body,
+            send,
+            answer,
+            guard,
+        })
+    }
 }
 
 /// Serves one tunnel to its end: every request is given to `handle`, which must not block. When
@@ -43,6 +77,8 @@ pub async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let heads = Rc::<Heads>::default();
+    io.watch(&heads);
     let mut builder = Builder::new();
     builder
         .initial_window_size(limits.stream_window)
@@ -67,7 +103,7 @@ where
     let mut connection = preface
         .map_err(|_| TunnelError::HandshakeTimeout)?
         .map_err(|e| TunnelError::Http2(e.to_string()))?;
-    let state = TunnelState::new();
+    let state = TunnelState::new(Promised::default(), heads);
     // A stream that the peer resets is off the protocol's count at once, while what was begun for
     // it here goes on for a while. Without a count of our own a peer could begin any number.
     let bound = limits.max_streams as usize * 2;

@@ -52,6 +52,7 @@ pub(crate) fn listener(port: Port, ipv6: bool) -> io::Result<TcpListener> {
     if port != Port::InboundHbone {
         // Tunnels watch their peer with pings.
         keep_alive(&socket)?;
+        reset_when_cut_off(&socket)?;
     }
     let address = if ipv6 {
         SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.number()))
@@ -79,14 +80,27 @@ pub(crate) fn stream(family: Family, kind: SocketKind) -> io::Result<OwnedFd> {
         SocketKind::Outbound => {
             socket.set_mark(PACKET_MARK)?;
             keep_alive(&socket)?;
+            reset_when_cut_off(&socket)?;
         }
         SocketKind::Transparent => {
             socket.set_mark(PACKET_MARK)?;
             keep_alive(&socket)?;
+            reset_when_cut_off(&socket)?;
             transparent(&socket, family)?;
         }
     }
     Ok(socket.into())
+}
+
+/// A connection that is closed without further ado ends with RST, also when the kernel closes it
+/// because the process was killed: an application must not take that for the end of the stream.
+/// Whoever ends a connection in order turns this off first.
+///
+/// Not on the HBONE port: what a tunnel carries is protected by TLS, so a peer cannot mistake its
+/// end for an end of streams, and a killed process's last bytes should still reach the peer. They
+/// hold the answers by which it knows what was delivered.
+fn reset_when_cut_off(socket: &Socket) -> io::Result<()> {
+    socket.set_linger(Some(Duration::ZERO))
 }
 
 fn keep_alive(socket: &Socket) -> io::Result<()> {

@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -110,10 +111,7 @@ fn listeners_live_in_the_pod_and_are_handed_out_again() {
         assert!(block_on(sockets.close(Arc::from("a"))));
         assert!(!block_on(sockets.close(Arc::from("a"))));
         let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, Port::Outbound.number()));
-        assert_eq!(
-            refused.unwrap_err().kind(),
-            std::io::ErrorKind::ConnectionRefused
-        );
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
     });
     let outside = TcpStream::connect((Ipv4Addr::LOCALHOST, Port::InboundHbone.number()));
     assert!(
@@ -135,7 +133,7 @@ fn a_port_in_use_is_named_and_nothing_stays_open() {
             "{error}"
         );
         let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, 15001)).unwrap_err();
-        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         assert_eq!(threads_in_own_netns(), 1, "the owner stays inside");
         drop(taken);
         open(&sockets, "a", own_netns()).unwrap();
@@ -216,9 +214,37 @@ fn a_successor_takes_over_without_closing_a_listener() {
         let (_, peer) = listener.accept().unwrap();
         assert_eq!(peer.port(), waiting.local_addr().unwrap().port());
         let incomplete = second.adopt(&Arc::from("b"), own_netns(), Vec::new(), true);
-        assert_eq!(
-            incomplete.unwrap_err().kind(),
-            std::io::ErrorKind::InvalidData
-        );
+        assert_eq!(incomplete.unwrap_err().kind(), ErrorKind::InvalidData);
+    });
+}
+
+#[test]
+fn what_leads_to_applications_is_armed_and_tunnels_are_not() {
+    let (_owner, sockets) = start();
+    in_fresh_netns(|| {
+        let opened = open(&sockets, "a", own_netns()).unwrap();
+        for (port, listener) in &opened.listeners {
+            let mut peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port.number())).unwrap();
+            let accepted = listener.accept().unwrap().0;
+            let armed = socket2::SockRef::from(&accepted).linger().unwrap();
+            drop(accepted);
+            let end = peer.read(&mut [0]);
+            if *port == Port::InboundHbone {
+                assert_eq!(armed, None);
+                assert_eq!(end.unwrap(), 0);
+            } else {
+                assert_eq!(armed, Some(Duration::ZERO), "{port:?} is not inherited");
+                assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+            }
+        }
+        for (kind, armed) in [
+            (SocketKind::Outbound, Some(Duration::ZERO)),
+            (SocketKind::Transparent, Some(Duration::ZERO)),
+            (SocketKind::Captured, None),
+        ] {
+            let made = sockets.make(Arc::from("a"), Family::V4, kind, 1);
+            let fd = block_on(made).unwrap().pop().unwrap();
+            assert_eq!(socket2::SockRef::from(&fd).linger().unwrap(), armed);
+        }
     });
 }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Records;
+use super::heads::Heads;
 use super::room::{append, encode_room, encrypt_room, tls_error};
 use crate::buffers;
 
@@ -49,6 +51,12 @@ pub(super) struct Inner<S, R> {
     pub(super) ended: bool,
     pub(super) closing: bool,
     pub(super) received_total: u64,
+    /// Bytes of ciphertext that the kernel took.
+    pub(super) sent_total: u64,
+    /// Why nothing can be sent any more, while what the peer sent before is still read.
+    pub(super) broken: Option<io::Error>,
+    /// Who waits for answers to be sent.
+    pub(super) heads: Option<Rc<Heads>>,
 }
 
 impl<S, R> Inner<S, R> {
@@ -68,6 +76,9 @@ impl<S, R> Inner<S, R> {
             ended: false,
             closing: false,
             received_total: 0,
+            sent_total: 0,
+            broken: None,
+            heads: None,
         }
     }
 }
@@ -289,6 +300,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += n;
+            self.sent_total += n as u64;
         }
         self.sealed.clear();
         self.sent = 0;
@@ -296,6 +308,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
             self.sealed = Vec::new();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The same, for an established tunnel. When the connection is broken, what the peer said
+    /// before is still in the kernel, and whoever waits for an answer must hear it: so nothing
+    /// fails here, and the end comes with the end of what can be read.
+    pub(super) fn poll_drain_or_listen(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken.is_none() {
+            let drained = self.poll_drain(cx);
+            if let Some(heads) = &self.heads {
+                heads.sent(self.sent_total);
+            }
+            if let Poll::Ready(Err(error)) = drained {
+                self.broken = Some(error);
+            } else {
+                return drained;
+            }
+        }
+        self.sealed.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whoever waits for an answer that has been encrypted now waits for its place to be sent.
+    pub(super) fn mark_sealed(&self) {
+        if let Some(heads) = &self.heads {
+            heads.sealed(self.sent_total + (self.sealed.len() - self.sent) as u64);
+        }
     }
 
     /// A sender that its peer never catches up with never empties the buffer: what has been sent

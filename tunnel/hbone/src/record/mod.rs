@@ -5,6 +5,7 @@
 //! been framed. HTTP/2 flushes after every frame; were each of those a record and a system call,
 //! many busy streams would pay for each other. So `poll_flush` only says yes, and the driver sends.
 
+mod heads;
 mod inner;
 mod room;
 
@@ -19,6 +20,8 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::UnbufferedStatus;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub use heads::Answered;
+pub(crate) use heads::Heads;
 use inner::{HIGH_WATER, Inner, RECORD, Step, TURN};
 use room::{append, encrypt_room};
 
@@ -107,7 +110,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> TlsIo<S, R> {
         let inner = &mut *self.0.borrow_mut();
         inner.turn = TURN;
         inner.seal_gathered()?;
-        inner.poll_drain(cx)
+        inner.mark_sealed();
+        inner.poll_drain_or_listen(cx)
+    }
+
+    /// From now on tells when answers have been sent; to be called before the first of HTTP/2.
+    pub(crate) fn watch(&self, heads: &Rc<Heads>) {
+        self.0.borrow_mut().heads = Some(Rc::clone(heads));
     }
 
     /// Bytes received from the peer so far: tells a live peer from a silent one.
@@ -152,6 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> AsyncRead for TlsIo<S, R> {
             }
             if ready!(inner.poll_fill(cx))? == 0 {
                 inner.ended = true;
+                if let Some(error) = inner.broken.take() {
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }
@@ -174,13 +186,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> AsyncWrite for TlsIo<S, R> {
         let inner = &mut *self.0.borrow_mut();
         if inner.sealed.len() - inner.sent >= HIGH_WATER {
             // Partly sent is enough to go on, so the answer of a full socket is not an error here.
-            if inner.poll_drain(cx)?.is_pending() && inner.sealed.len() - inner.sent >= HIGH_WATER {
+            if inner.poll_drain_or_listen(cx)?.is_pending()
+                && inner.sealed.len() - inner.sent >= HIGH_WATER
+            {
                 return Poll::Pending;
             }
         }
         let mut n = 0;
         for piece in pieces {
             inner.put(piece)?;
+            if let Some(heads) = &inner.heads {
+                heads.pass(piece);
+            }
             n += piece.len();
         }
         Poll::Ready(Ok(n))
@@ -209,7 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> AsyncWrite for TlsIo<S, R> {
                 )
             }));
         }
-        ready!(inner.poll_drain(cx))?;
+        ready!(inner.poll_drain_or_listen(cx))?;
         Pin::new(&mut inner.stream).poll_shutdown(cx)
     }
 }

@@ -14,13 +14,14 @@ use tunnel_credentials::{Certificate, CredentialSettings, Credentials, TestAutho
 use tunnel_model::Identity;
 
 use crate::{
-    ClientTunnel, ConnectHead, Down, Incoming, Limits, Meter, Pump, StreamError, connect_request,
+    Accepted, AppStream, ClientTunnel, ConnectHead, Incoming, Limits, Meter, Promised, Pump,
+    Pumped, StreamError, connect_request,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default)]
-struct Bytes(std::cell::Cell<u64>, std::cell::Cell<u64>);
+pub(super) struct Bytes(std::cell::Cell<u64>, std::cell::Cell<u64>);
 
 impl Meter for Bytes {
     fn sent_by_app(&self, bytes: u64) {
@@ -31,7 +32,7 @@ impl Meter for Bytes {
     }
 }
 
-async fn certificate(authority: &Arc<TestAuthority>, name: &str) -> Arc<Certificate> {
+pub(super) async fn certificate(authority: &Arc<TestAuthority>, name: &str) -> Arc<Certificate> {
     let settings = CredentialSettings::default();
     let (credentials, owner) = Credentials::start(settings, Arc::clone(authority) as _);
     tokio::spawn(owner);
@@ -44,7 +45,7 @@ async fn certificate(authority: &Arc<TestAuthority>, name: &str) -> Arc<Certific
 }
 
 /// A connected pair of TCP streams.
-async fn pair() -> (TcpStream, TcpStream) {
+pub(super) async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = listener.local_addr().unwrap();
     let (a, b) = tokio::join!(TcpStream::connect(to), listener.accept());
@@ -95,68 +96,67 @@ async fn tunnel_over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .service_account(),
         "server"
     );
-    let (tunnel, drive) = ClientTunnel::start(io, &limits).await.unwrap();
+    let promised = Promised::default();
+    let (tunnel, drive) = ClientTunnel::start(io, &limits, promised).await.unwrap();
     spawn_local(drive);
     tunnel
 }
 
-async fn deliver(incoming: Incoming, app: SocketAddr) {
+pub(super) async fn deliver(incoming: Incoming, app: SocketAddr) {
     let Incoming {
         request,
         mut respond,
         guard,
     } = incoming;
-    let status = if request.uri().authority().unwrap().port_u16() == Some(401) {
-        StatusCode::UNAUTHORIZED
-    } else {
-        StatusCode::OK
-    };
     let mut response = Response::new(());
-    *response.status_mut() = status;
-    let send = respond
-        .send_response(response, status != StatusCode::OK)
-        .unwrap();
-    if status == StatusCode::OK {
-        let app = TcpStream::connect(app).await.unwrap();
-        let meter = Bytes::default();
-        Pump::new(app, send, Down::Open(request.into_body()), guard, meter).await;
+    if request.uri().authority().unwrap().port_u16() == Some(401) {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        respond.send_response(response, true).unwrap();
+        return;
     }
+    let body = request.into_body();
+    let accepted = Accepted::answer(&mut respond, body, guard, response).unwrap();
+    let app = AppStream::arm(TcpStream::connect(app).await.unwrap()).unwrap();
+    Pump::serve(app, accepted, Bytes::default()).await;
 }
 
-/// Opens a stream for a new application connection; answers the application's end.
-async fn stream(
-    tunnel: &ClientTunnel,
-    port: u16,
-) -> (TcpStream, tokio::task::JoinHandle<Result<u64, StreamError>>) {
-    let head = ConnectHead {
+pub(super) fn head(port: u16) -> ConnectHead<'static> {
+    ConnectHead {
         authority: SocketAddr::from(([10, 0, 0, 1], port)),
         baggage: "",
         client: "10.0.0.2:5".parse().unwrap(),
         service: None,
         trace: 1,
         span: 1,
-    };
+    }
+}
+
+/// Opens a stream for a new application connection; gives the application's end and the pump.
+pub(super) async fn opened(tunnel: &ClientTunnel, port: u16) -> (TcpStream, Pump<Bytes>) {
     let (app, near) = pair().await;
-    let open = tunnel
-        .open(connect_request(&head).unwrap(), tunnel.reserve())
-        .await
-        .unwrap();
-    let pump = Pump::new(
-        near,
-        open.send,
-        Down::Answer(open.response),
-        open.guard,
-        Bytes::default(),
-    );
+    let request = connect_request(&head(port)).unwrap();
+    let open = tunnel.open(request, tunnel.reserve()).await.unwrap();
+    let near = AppStream::arm(near).unwrap();
+    (app, Pump::call(near, open, Bytes::default()))
+}
+
+/// The same, with the pump at work; answers the application's end.
+async fn stream(
+    tunnel: &ClientTunnel,
+    port: u16,
+) -> (TcpStream, tokio::task::JoinHandle<Result<u64, StreamError>>) {
+    let (app, pump) = opened(tunnel, port).await;
     let done = spawn_local(async move {
-        let pumped = pump.await;
-        pumped.result.map(|()| pumped.meter.0.get())
+        match pump.await {
+            Pumped::Over { meter, result } => result.map(|()| meter.0.get()),
+            Pumped::Unanswered(error) => Err(error.into()),
+        }
     });
     (app, done)
 }
 
 /// An application that answers what it was sent, after the client's end, and only then closes.
-async fn reverse_echo() -> SocketAddr {
+pub(super) async fn reverse_echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     spawn_local(async move {
@@ -172,7 +172,7 @@ async fn reverse_echo() -> SocketAddr {
     address
 }
 
-fn run<F: Future>(test: F) -> F::Output {
+pub(super) fn run<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -365,17 +365,9 @@ fn what_a_reset_stream_began_still_counts() {
         let begun = Rc::new(std::cell::RefCell::new(Vec::new()));
         let slow = Rc::clone(&begun);
         let tunnel = tunnel_to(limits, move |incoming| slow.borrow_mut().push(incoming)).await;
-        let head = ConnectHead {
-            authority: "10.0.0.1:80".parse().unwrap(),
-            baggage: "",
-            client: "10.0.0.2:5".parse().unwrap(),
-            service: None,
-            trace: 1,
-            span: 1,
-        };
         for _ in 0..8 {
             let before = begun.borrow().len();
-            let request = connect_request(&head).unwrap();
+            let request = connect_request(&head(80)).unwrap();
             let open = tunnel.open(request, tunnel.reserve()).await.unwrap();
             while begun.borrow().len() == before {
                 tokio::task::yield_now().await;
@@ -383,13 +375,13 @@ fn what_a_reset_stream_began_still_counts() {
             // The peer takes it back, and the protocol counts it no more.
             drop(open);
         }
-        let request = connect_request(&head).unwrap();
+        let request = connect_request(&head(80)).unwrap();
         let open = tunnel.open(request, tunnel.reserve()).await.unwrap();
         let refused = open.response.await.unwrap_err();
         assert_eq!(refused.reason(), Some(h2::Reason::REFUSED_STREAM));
         assert_eq!(begun.borrow().len(), 8);
         begun.borrow_mut().clear();
-        let request = connect_request(&head).unwrap();
+        let request = connect_request(&head(80)).unwrap();
         let _open = tunnel.open(request, tunnel.reserve()).await.unwrap();
         while begun.borrow().is_empty() {
             tokio::task::yield_now().await;

@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod loopback;
+mod resend;
 
 use http::HeaderMap;
 
-use super::pump::{keep, settle};
+use super::gather::{keep, settle};
 use super::{Baggage, ConnectHead, connect_request};
 
 #[test]
