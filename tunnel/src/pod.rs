@@ -50,8 +50,14 @@ pub(crate) struct Pod {
 
 impl Pod {
     pub(crate) fn new(facts: PodFacts, context: Rc<Context>) -> Rc<Self> {
-        let stock = Stock::new(Arc::clone(&facts.key), context.parts.sockets.clone());
-        let strangers = Strangers::new(context.settings.max_handshakes);
+        let settings = &context.settings;
+        let stock = Stock::new(
+            Arc::clone(&facts.key),
+            context.parts.sockets.clone(),
+            settings.socket_stock,
+            settings.limits.connect_timeout,
+        );
+        let strangers = Strangers::new(settings.max_handshakes);
         Rc::new(Self {
             facts,
             context,

@@ -25,6 +25,9 @@ pub struct TunnelSettings {
     pub max_connections: usize,
     /// Tunnel handshakes under way for a pod on one thread; beyond, the oldest gives way.
     pub max_handshakes: usize,
+    /// Sockets made ahead with one request, for a busy pod on one thread; 0 makes each when it is
+    /// needed. Those in stock hold descriptors.
+    pub socket_stock: usize,
     /// How long a connection waits for the pod's own workload to be known.
     pub workload_wait: Duration,
     /// How long a connection is held for want of a certificate before it is refused.
@@ -40,6 +43,7 @@ impl Default for TunnelSettings {
             limits: Limits::default(),
             max_connections: 20_000,
             max_handshakes: 512,
+            socket_stock: 32,
             workload_wait: Duration::from_secs(5),
             certificate_hold: Duration::from_secs(60),
         }

@@ -12,6 +12,7 @@
 mod namespaces;
 mod options;
 mod original;
+mod passing;
 mod request;
 
 pub use namespaces::{KeptPod, Namespaces};
