@@ -107,6 +107,13 @@ impl Strangers {
         }
     }
 
+    /// Ends all handshakes.
+    pub(crate) fn abort_all(&self) {
+        for stranger in self.waiting.borrow_mut().drain(..) {
+            stranger.task.abort();
+        }
+    }
+
     /// The handshake of `ticket` is over.
     pub(crate) fn leave(&self, ticket: u64) {
         let mut waiting = self.waiting.borrow_mut();

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use tokio::sync::watch;
 use tunnel_telemetry::Counter;
 
 use crate::probe::Tickets;
@@ -15,20 +14,13 @@ pub(crate) struct Context {
     pub settings: TunnelSettings,
     pub parts: Parts,
     pub tickets: Tickets,
-    /// `true` once the process drains: peers are told to go elsewhere.
-    pub draining: watch::Receiver<bool>,
     /// Counts streams that were opened for a connection because an earlier one failed unanswered.
     pub resent: Counter,
     random: RefCell<u64>,
 }
 
 impl Context {
-    pub(crate) fn new(
-        settings: TunnelSettings,
-        parts: Parts,
-        tickets: Tickets,
-        draining: watch::Receiver<bool>,
-    ) -> Rc<Self> {
+    pub(crate) fn new(settings: TunnelSettings, parts: Parts, tickets: Tickets) -> Rc<Self> {
         let seed = getrandom::u64().unwrap_or(0x9e37_79b9_7f4a_7c15);
         let resent = parts.telemetry.counter(
             "ambient_tunnel_resends",
@@ -38,7 +30,6 @@ impl Context {
             settings,
             parts,
             tickets,
-            draining,
             resent,
             random: RefCell::new(seed),
         })
@@ -52,17 +43,6 @@ impl Context {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
-    }
-
-    /// Completes when the process drains.
-    pub(crate) fn drained(&self) -> impl Future<Output = ()> + use<> {
-        let mut draining = self.draining.clone();
-        async move {
-            if draining.wait_for(|d| *d).await.is_err() {
-                // Whoever could start a drain is gone: there will be none.
-                std::future::pending::<()>().await;
-            }
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 use tunnel_model::{Identity, PodUid};
 use tunnel_sockets::{Port, Sockets, SocketsError};
 
@@ -88,7 +88,6 @@ pub(crate) struct Inner {
     pub(crate) sockets: Sockets,
     ipv6: bool,
     pub(crate) tickets: Tickets,
-    drain: watch::Sender<bool>,
     pods: Mutex<BTreeMap<PodUid, PodStatus>>,
     telemetry: tunnel_telemetry::Telemetry,
 }
@@ -102,14 +101,12 @@ impl Tunnel {
         settings: &TunnelSettings,
         parts: &Parts,
     ) -> std::io::Result<(Self, TunnelHandle)> {
-        let (drain, draining) = watch::channel(false);
         let tickets = Tickets::default();
         let mut shards = Vec::new();
         let mut threads = Vec::new();
         for number in 0..settings.threads.max(1) {
             let (settings, parts) = (settings.clone(), parts.clone());
-            let (shard, thread) =
-                Shard::start(number, settings, parts, tickets.clone(), draining.clone())?;
+            let (shard, thread) = Shard::start(number, settings, parts, tickets.clone())?;
             shards.push(shard);
             threads.push(thread);
         }
@@ -118,7 +115,6 @@ impl Tunnel {
             sockets: parts.sockets.clone(),
             ipv6: settings.ipv6,
             tickets,
-            drain,
             pods: Mutex::default(),
             telemetry: parts.telemetry.clone(),
         };
@@ -215,8 +211,8 @@ impl TunnelHandle {
         Ok(())
     }
 
-    /// Lets a pod go that is gone: its connections end, its listeners and its namespace are closed.
-    /// Unknown pods are no error.
+    /// Lets a pod go that is gone: its peers are told, its connections end, its listeners and its
+    /// namespace are closed. Unknown pods are no error.
     pub async fn release(&self, uid: &PodUid) {
         let key: Arc<str> = Arc::from(uid.to_string());
         self.forget(&key).await;
@@ -260,17 +256,58 @@ impl TunnelHandle {
     /// Stops accepting, tells peers to open no more streams, and waits until the last connection
     /// has ended or `patience` is over.
     pub async fn drain(&self, patience: Duration) -> DrainReport {
-        self.inner.drain.send_replace(true);
         let deadline = Instant::now() + patience;
-        let mut waits = Vec::new();
-        for shard in &self.inner.shards {
-            waits.push(shard.ask(|reply| Command::Drain { deadline, reply }));
+        self.drain_with(|reply| Command::Drain { deadline, reply })
+            .await
+    }
+
+    /// Lets a pod finish that leaves the mesh and stays: tells its peers to open no more streams,
+    /// and waits until its last connection has ended or `patience` is over. To be called once the
+    /// pod's rules and the mesh no longer lead here; what still comes is served until
+    /// [`TunnelHandle::release`], which ends it. Unknown pods have nothing left.
+    pub async fn drain_pod(&self, uid: &PodUid, patience: Duration) -> DrainReport {
+        let deadline = Instant::now() + patience;
+        let key: Arc<str> = Arc::from(uid.to_string());
+        loop {
+            let report = self
+                .drain_with(|reply| Command::DrainPod {
+                    key: Arc::clone(&key),
+                    deadline,
+                    reply,
+                })
+                .await;
+            // A thread that was done before the others may have been called since.
+            let called = self.connections().await.get(&key).is_some_and(|n| *n > 0);
+            if report.left > 0 || !called || Instant::now() >= deadline {
+                return report;
+            }
         }
+    }
+
+    async fn drain_with(&self, command: impl Fn(oneshot::Sender<usize>) -> Command) -> DrainReport {
+        // All are asked before any is waited for.
+        let asked: Vec<_> = self.inner.shards.iter().map(|s| s.send(&command)).collect();
         let mut left = 0;
-        for wait in waits {
-            left += wait.await.unwrap_or(0);
+        for answer in asked.into_iter().flatten() {
+            left += answer.await.unwrap_or(0);
         }
         DrainReport { left }
+    }
+
+    /// Whether every thread of the data plane answers within `patience`.
+    pub async fn alive(&self, patience: Duration) -> bool {
+        let command = |reply| Command::Ping { reply };
+        let asked: Vec<_> = self.inner.shards.iter().map(|s| s.send(command)).collect();
+        let all = async {
+            for answer in asked {
+                let Some(answer) = answer else { return false };
+                if answer.await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        timeout(patience, all).await.unwrap_or(false)
     }
 
     pub(crate) fn pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<PodUid, PodStatus>> {

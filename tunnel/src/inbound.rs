@@ -26,6 +26,8 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
     let Ok(called) = local_address(&stream) else {
         return;
     };
+    let farewell = pod.farewell.clone();
+    let asked = farewell.asked();
     // Boxed: a tunnel does not carry its handshake along.
     let greeted = {
         let cut_off = CutOff(Some((&pod, peer, called)));
@@ -43,7 +45,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
     };
     let (peer, limits) = (Rc::new(peer), &pod.context.settings.limits);
     let bound = pod.context.settings.max_connections;
-    let served = tunnel_hbone::serve(io, limits, pod.context.drained(), |mut incoming| {
+    let served = tunnel_hbone::serve(io, limits, asked, farewell.over(), |mut incoming| {
         let streams = &pod.live.streams;
         if streams.count() >= bound {
             // Not processed, says this code (RFC 9113 7): the peer may try elsewhere or later.

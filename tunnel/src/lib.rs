@@ -16,6 +16,8 @@
 
 mod accept;
 mod context;
+mod drain;
+mod farewell;
 mod flow;
 mod handle;
 mod inbound;

@@ -82,14 +82,19 @@ impl Lives {
         ]
     }
 
+    /// Connections of applications: all but tunnels.
+    pub(crate) fn connections(&self) -> usize {
+        self.count() - self.tunnels.count()
+    }
+
     /// All of them.
     pub(crate) fn count(&self) -> usize {
         self.all().iter().map(|live| live.count()).sum()
     }
 
-    /// Ends all of them.
-    pub(crate) fn abort_all(&self) {
-        for live in self.all() {
+    /// Ends connections of applications; tunnels go on.
+    pub(crate) fn abort_connections(&self) {
+        for live in [&self.outbound, &self.plaintext, &self.streams] {
             live.abort_all();
         }
     }

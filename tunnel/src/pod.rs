@@ -18,10 +18,14 @@ use tunnel_telemetry::{Direction, EarlyRefusal};
 
 use crate::accept::{Strangers, accept_forever};
 use crate::context::Context;
+use crate::farewell::Farewell;
 use crate::live::{Live, Lives};
 use crate::pool::Pool;
 use crate::stock::Stock;
 use crate::{inbound, outbound, plaintext};
+
+/// Peers of a pod that is gone are told so within; one whose socket is full is not waited for.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// What a pod is to the data plane.
 #[derive(Clone, Debug)]
@@ -44,6 +48,7 @@ pub(crate) struct Pod {
     /// Tunnels the pod made. They outlive their last stream by the time its bytes take to leave.
     pub tunnels: Rc<Live>,
     pub strangers: Strangers,
+    pub farewell: Farewell,
     own: RefCell<Option<(u64, Arc<Workload>)>>,
     acceptors: RefCell<Vec<AbortHandle>>,
 }
@@ -66,6 +71,7 @@ impl Pod {
             live: Lives::default(),
             tunnels: Rc::default(),
             strangers,
+            farewell: Farewell::default(),
             own: RefCell::default(),
             acceptors: RefCell::default(),
         })
@@ -168,11 +174,16 @@ impl Pod {
         telemetry.early_refusal(direction, peer, to, &refusal);
     }
 
-    /// Ends everything: the pod is gone.
-    pub(crate) fn end(&self) {
+    /// Ends everything: the pod is gone. Peers are told first, a bounded time: their tunnels are
+    /// then out of use, and what they had not begun goes elsewhere.
+    pub(crate) async fn end(&self) {
         self.stop_accepting();
         self.pool.retire();
-        self.live.abort_all();
+        self.live.abort_connections();
+        self.strangers.abort_all();
+        self.farewell.end();
+        timeout(GOODBYE, self.live.tunnels.room(1)).await.ok();
+        self.live.tunnels.abort_all();
     }
 
     /// The snapshot to decide on, and the pod's own workload in it; waits a bounded time for a

@@ -4,20 +4,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tunnel_sockets::Port;
 
 use crate::context::Context;
+use crate::drain;
 use crate::pod::{Pod, PodFacts};
 use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
-
-/// How often a drain looks whether the last connection has ended.
-const DRAIN_STEP: Duration = Duration::from_millis(50);
 
 pub(crate) enum Command {
     Admit {
@@ -36,6 +33,14 @@ pub(crate) enum Command {
         deadline: Instant,
         reply: oneshot::Sender<usize>,
     },
+    DrainPod {
+        key: Arc<str>,
+        deadline: Instant,
+        reply: oneshot::Sender<usize>,
+    },
+    Ping {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// The way to one thread.
@@ -51,7 +56,6 @@ impl Shard {
         settings: TunnelSettings,
         parts: Parts,
         tickets: Tickets,
-        draining: watch::Receiver<bool>,
     ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -61,20 +65,28 @@ impl Shard {
         let thread = thread::Builder::new()
             .name(format!("tunnel-{number}"))
             .spawn(move || {
-                let context = Context::new(settings, parts, tickets, draining);
+                let context = Context::new(settings, parts, tickets);
                 LocalSet::new().block_on(&runtime, run(context, inbox));
             })?;
         Ok((Self { commands }, thread))
     }
 
     /// Sends a command; `None` when the thread has ended.
+    pub(crate) fn send<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<oneshot::Receiver<T>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).ok()?;
+        Some(answer)
+    }
+
+    /// The same, and waits for the answer.
     pub(crate) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).ok()?;
-        answer.await.ok()
+        self.send(command)?.await.ok()
     }
 }
 
@@ -94,10 +106,13 @@ async fn run(context: Rc<Context>, mut inbox: mpsc::UnboundedReceiver<Command>) 
             }
             Command::Release { key, reply } => {
                 let known = pods.remove(&key);
-                if let Some(pod) = &known {
-                    pod.end();
-                }
-                reply.send(known.is_some()).ok();
+                // A task: it takes as long as peers take to be told.
+                tokio::task::spawn_local(async move {
+                    if let Some(pod) = &known {
+                        pod.end().await;
+                    }
+                    reply.send(known.is_some()).ok();
+                });
             }
             Command::Count { reply } => {
                 let count = |(key, pod): (&Arc<str>, &Rc<Pod>)| (Arc::clone(key), pod.live.count());
@@ -107,8 +122,25 @@ async fn run(context: Rc<Context>, mut inbox: mpsc::UnboundedReceiver<Command>) 
                 // A task: pods that leave meanwhile must not wait for it.
                 let pods: Vec<_> = pods.values().cloned().collect();
                 tokio::task::spawn_local(async move {
-                    reply.send(drain(&pods, deadline).await).ok();
+                    reply.send(drain::process(&pods, deadline).await).ok();
                 });
+            }
+            Command::DrainPod {
+                key,
+                deadline,
+                reply,
+            } => {
+                let pod = pods.get(&key).cloned();
+                tokio::task::spawn_local(async move {
+                    let left = match pod {
+                        Some(pod) => drain::pod(pod, deadline).await,
+                        None => 0,
+                    };
+                    reply.send(left).ok();
+                });
+            }
+            Command::Ping { reply } => {
+                reply.send(()).ok();
             }
         }
     }
@@ -121,33 +153,11 @@ fn admit(
     listeners: Vec<(Port, std::net::TcpListener)>,
 ) -> std::io::Result<()> {
     if let Some(old) = pods.remove(&facts.key) {
-        old.end();
+        tokio::task::spawn_local(async move { old.end().await });
     }
     let key = Arc::clone(&facts.key);
     let pod = Pod::new(facts, Rc::clone(context));
     pod.listen(listeners)?;
     pods.insert(key, pod);
     Ok(())
-}
-
-/// Waits until no connection is left or the time is up; answers how many are left. Tunnels from
-/// peers count as connections and end by themselves once their streams have. The pod's own are
-/// waited for too: they may still hold bytes of connections that have ended.
-async fn drain(pods: &[Rc<Pod>], deadline: Instant) -> usize {
-    for pod in pods {
-        pod.stop_accepting();
-    }
-    loop {
-        for pod in pods {
-            // Each time: a connection that was being set up may have made one more.
-            pod.pool.retire();
-        }
-        let left = pods.iter().map(|pod| pod.live.count()).sum();
-        let tunnels: usize = pods.iter().map(|pod| pod.tunnels.count()).sum();
-        let now = Instant::now();
-        if left + tunnels == 0 || now >= deadline {
-            return left;
-        }
-        sleep_until(deadline.min(now + DRAIN_STEP)).await;
-    }
 }

@@ -2,11 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
+use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use rustls::server::UnbufferedServerConnection;
@@ -64,7 +65,8 @@ impl Accepted {
 
 /// Serves one tunnel to its end: every request is given to `handle`, which must not block. When
 /// `drain` completes, the peer is told to open no more streams (GOAWAY); those that were already
-/// under way are still served.
+/// under way are still served. When `end` completes, the peer is told which streams were never
+/// looked at, all others end, and the tunnel closes as soon as that has been sent.
 ///
 /// # Errors
 /// When the peer breaks the protocol, goes silent, or the connection fails.
@@ -72,6 +74,7 @@ pub async fn serve<S>(
     io: TlsIo<S, UnbufferedServerConnection>,
     limits: &Limits,
     drain: impl Future<Output = ()>,
+    end: impl Future<Output = ()>,
     mut handle: impl FnMut(Incoming),
 ) -> Result<(), TunnelError>
 where
@@ -79,41 +82,23 @@ where
 {
     let heads = Rc::<Heads>::default();
     io.watch(&heads);
-    let mut builder = Builder::new();
-    builder
-        .initial_window_size(limits.stream_window)
-        .initial_connection_window_size(limits.tunnel_window)
-        .max_frame_size(limits.max_frame)
-        .max_header_list_size(limits.header_list)
-        .max_concurrent_streams(limits.max_streams)
-        .max_send_buffer_size(limits.send_buffer)
-        .max_local_error_reset_streams(Some(limits.local_resets))
-        .max_pending_accept_reset_streams(limits.pending_resets)
-        .data_frame_budget(limits.frame_budget());
-    let preface = {
-        let mut handshake = std::pin::pin!(builder.handshake::<_, Bytes>(io.clone()));
-        let flushed = poll_fn(|cx| {
-            let polled = handshake.as_mut().poll(cx);
-            // A connection that fails here fails the handshake too, with a better reason.
-            send_turn(&io, cx).ok();
-            polled
-        });
-        timeout(limits.handshake_timeout, flushed).await
-    };
-    let mut connection = preface
-        .map_err(|_| TunnelError::HandshakeTimeout)?
-        .map_err(|e| TunnelError::Http2(e.to_string()))?;
+    // Boxed: a tunnel does not carry it along.
+    let mut connection = Box::pin(preface(&io, limits)).await?;
     let state = TunnelState::new(Promised::default(), heads);
     // A stream that the peer resets is off the protocol's count at once, while what was begun for
     // it here goes on for a while. Without a count of our own a peer could begin any number.
     let bound = limits.max_streams as usize * 2;
     let mut watch = Watch::new(connection.ping_pong(), limits, None);
-    let mut drain = std::pin::pin!(drain);
-    let mut draining = false;
+    let (mut drain, mut end) = (pin!(drain), pin!(end));
+    let (mut draining, mut ending) = (false, false);
     poll_fn(|cx| {
         if !draining && drain.as_mut().poll(cx).is_ready() {
             draining = true;
             connection.graceful_shutdown();
+        }
+        if !ending && end.as_mut().poll(cx).is_ready() {
+            (draining, ending) = (true, true);
+            connection.abrupt_shutdown(Reason::NO_ERROR);
         }
         let ended = loop {
             match connection.poll_accept(cx) {
@@ -146,4 +131,36 @@ where
     })
     .await
     .map_err(|e: io::Error| TunnelError::Http2(e.to_string()))
+}
+
+/// Exchanges settings.
+async fn preface<S>(
+    io: &TlsIo<S, UnbufferedServerConnection>,
+    limits: &Limits,
+) -> Result<Connection<TlsIo<S, UnbufferedServerConnection>, Bytes>, TunnelError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.tunnel_window)
+        .max_frame_size(limits.max_frame)
+        .max_header_list_size(limits.header_list)
+        .max_concurrent_streams(limits.max_streams)
+        .max_send_buffer_size(limits.send_buffer)
+        .max_local_error_reset_streams(Some(limits.local_resets))
+        .max_pending_accept_reset_streams(limits.pending_resets)
+        .data_frame_budget(limits.frame_budget());
+    let mut handshake = pin!(builder.handshake::<_, Bytes>(io.clone()));
+    let flushed = poll_fn(|cx| {
+        let polled = handshake.as_mut().poll(cx);
+        // A connection that fails here fails the handshake too, with a better reason.
+        send_turn(io, cx).ok();
+        polled
+    });
+    timeout(limits.handshake_timeout, flushed)
+        .await
+        .map_err(|_| TunnelError::HandshakeTimeout)?
+        .map_err(|e| TunnelError::Http2(e.to_string()))
 }

@@ -84,7 +84,9 @@ async fn tunnel_over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .unwrap();
         let peer = tunnel_credentials::peer_identity(&chain).unwrap();
         assert_eq!(peer.service_account(), "client");
-        crate::serve(io, &served, drain, handle).await.ok();
+        crate::serve(io, &served, drain, std::future::pending(), handle)
+            .await
+            .ok();
     });
     let peer = "127.0.0.1".parse().unwrap();
     let (io, chain) = crate::connect(near, peer, Arc::clone(&client.client), PATIENCE)

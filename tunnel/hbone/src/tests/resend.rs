@@ -51,8 +51,8 @@ where
         let (io, _) = crate::accept(far, Arc::clone(&server.server), PATIENCE)
             .await
             .unwrap();
-        let never = std::future::pending();
-        crate::serve(io, &Limits::default(), never, handle)
+        let never = std::future::pending;
+        crate::serve(io, &Limits::default(), never(), never(), handle)
             .await
             .ok();
     });
