@@ -57,9 +57,7 @@ impl TunnelPort {
 
     /// Whether every thread that moves traffic gives a sign of life in time.
     pub(crate) async fn alive(&self, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.0.connections())
-            .await
-            .is_ok()
+        self.0.alive(patience).await
     }
 
     /// Ends all connections in order, as far as time permits; how many were cut.

@@ -4,7 +4,7 @@
 //! tunnel never leave the thread that accepted them. It refuses to know Kubernetes, CNI or the
 //! agent: pods are admitted and released through a [`TunnelHandle`], and what the mesh looks like
 //! is read from a snapshot. It owns the live connections, the tunnels to peers and the sockets in
-//! hand; namespaces and the original listeners belong to the keeper of `tunnel-sockets`.
+//! hand; namespaces and the original listeners belong to the holder, which `tunnel-sockets` reaches.
 //!
 //! ```text
 //! 15001 ─ outbound ─► decide ─► pool ─► tunnel ─ stream ─► peer:15008

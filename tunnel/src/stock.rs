@@ -1,9 +1,9 @@
 //! A few sockets in hand for each pod.
 //!
-//! Making a socket in a pod's namespace is a request to the keeper. A connection must not wait for
+//! Making a socket in a pod's namespace is a request to the holder. A connection must not wait for
 //! it, so some are made ahead, in batches, and refilled while connections use the rest.
 //!
-//! The keeper may not answer for a while: it can be another process, which is being replaced. Then
+//! The holder may not answer for a while: it is another process, which may be being replaced. Then
 //! connections live on the stock, and after that wait, as long as they would for their peer.
 
 use std::cell::{Cell, RefCell};
@@ -61,7 +61,7 @@ pub(crate) enum StockError {
         patience: Duration,
         last: String,
     },
-    /// The keeper refused.
+    /// The holder refused.
     #[error(transparent)]
     Refused(#[from] SocketsError),
 }
@@ -138,7 +138,7 @@ impl<M: Makes> Stock<M> {
         let made = made?.into_iter().next();
         let none = || SocketsError::Socket {
             pod: Arc::clone(&self.pod),
-            source: io::Error::other("the keeper answered with no socket"),
+            source: io::Error::other("the holder answered with no socket"),
         };
         Ok(made.ok_or_else(none)?)
     }

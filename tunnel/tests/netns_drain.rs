@@ -20,7 +20,7 @@ use tunnel_credentials::{Certificate, CredentialSettings, Credentials, TestAutho
 use tunnel_discovery::{MeshStore, parse_document};
 use tunnel_hbone::{AppStream, ClientTunnel, ConnectHead, Meter, Promised, Pump, connect_request};
 use tunnel_model::{Identity, PodUid};
-use tunnel_sockets::{Keeper, Sockets};
+use tunnel_sockets::{Namespaces, Sockets};
 use tunnel_telemetry::{Telemetry, TelemetrySettings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,9 +50,11 @@ fn in_a_pod(test: impl AsyncFnOnce() + Send) {
     thread::scope(|scope| scope.spawn(inside).join().unwrap());
 }
 
-/// The keeper of namespaces, and the way to it.
-fn sockets() -> (Keeper, Sockets) {
-    Keeper::start().unwrap()
+/// The way to an owner of namespaces, on a thread that ends with the last handle.
+fn sockets() -> Sockets {
+    let (sockets, inbox) = Sockets::channel();
+    thread::spawn(move || Namespaces::new().unwrap().serve(inbox));
+    sockets
 }
 
 /// The data plane with one pod, an echoing application in it, and a peer's certificate.
@@ -60,12 +62,11 @@ struct Lab {
     handle: TunnelHandle,
     client: Arc<Certificate>,
     _mesh: MeshStore,
-    _keeper: Keeper,
 }
 
 impl Lab {
     async fn open() -> Self {
-        let (keeper, sockets) = sockets();
+        let sockets = sockets();
         let credentials = CredentialSettings::default();
         let authority = Arc::new(TestAuthority::new("cluster.local"));
         let (credentials, owner) = Credentials::start(credentials, authority as _);
@@ -101,7 +102,6 @@ impl Lab {
             handle,
             client: client.unwrap(),
             _mesh: mesh,
-            _keeper: keeper,
         }
     }
 

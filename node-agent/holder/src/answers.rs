@@ -126,7 +126,7 @@ impl Holder {
 fn failed(error: &SocketsError) -> (Answer, Vec<OwnedFd>) {
     let answer = Answer::Failed {
         why: error.to_string(),
-        passing: !matches!(error, SocketsError::UnknownPod(_)),
+        passing: error.is_passing(),
         unknown_pod: matches!(error, SocketsError::UnknownPod(_)),
     };
     (answer, Vec::new())

@@ -132,6 +132,7 @@ fn tunnel_settings(settings: &Settings) -> TunnelSettings {
             ..Limits::default()
         },
         max_connections: settings.max_connections_per_pod as usize,
+        socket_stock: settings.socket_stock as usize,
         ..defaults
     }
 }

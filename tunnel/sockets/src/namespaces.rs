@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::fstat;
+use tokio::sync::mpsc;
 
 use crate::options::{self, SocketKind};
-use crate::request::{Family, ListenerSet, Port, SocketsError};
+use crate::request::{Family, ListenerSet, Port, Request, SocketsError};
 
 /// Pods' namespaces and the listeners in them.
 ///
@@ -67,6 +68,32 @@ impl Namespaces {
             home: File::open("/proc/thread-self/ns/net")?.into(),
             pods: BTreeMap::new(),
         })
+    }
+
+    /// Answers requests on this thread until the last handle is gone: for programs whose data plane
+    /// and owner of namespaces are one process, as in tests.
+    pub fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
+        // A reply nobody waits for any more is dropped: its descriptors close themselves.
+        while let Some(request) = inbox.blocking_recv() {
+            match request {
+                Request::Open {
+                    pod,
+                    netns,
+                    ipv6,
+                    reply,
+                } => drop(reply.send(self.open(&pod, netns, ipv6))),
+                Request::Make {
+                    pod,
+                    family,
+                    kind,
+                    count,
+                    reply,
+                } => drop(reply.send(self.make(&pod, family, kind, count))),
+                Request::Close { pod, reply } => {
+                    let _unheard = reply.send(self.close(&pod));
+                }
+            }
+        }
     }
 
     /// Opens the pod's three listeners and keeps them with the namespace under `pod`. If the pod is

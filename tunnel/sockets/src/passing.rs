@@ -11,6 +11,7 @@ impl SocketsError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Stopped => true,
+            Self::Holder { passing, .. } => *passing,
             Self::Socket { source, .. } | Self::Duplicate(source) => {
                 let number = source.raw_os_error().map(Errno::from_raw);
                 matches!(

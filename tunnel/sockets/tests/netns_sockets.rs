@@ -12,39 +12,13 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{getsockopt, sockopt};
-use tunnel_sockets::{
-    Family, Namespaces, PACKET_MARK, Port, Request, SocketKind, Sockets, SocketsError,
-};
+use tunnel_sockets::{Family, Namespaces, PACKET_MARK, Port, SocketKind, Sockets, SocketsError};
 
 /// The owner on a thread of its own, as it is a process of its own in what ships. It ends when the
 /// last handle is gone.
 fn start() -> (thread::JoinHandle<()>, Sockets) {
-    let (sockets, mut inbox) = Sockets::channel();
-    let owner = thread::spawn(move || {
-        let mut namespaces = Namespaces::new().unwrap();
-        while let Some(request) = inbox.blocking_recv() {
-            match request {
-                Request::Open {
-                    pod,
-                    netns,
-                    ipv6,
-                    reply,
-                } => {
-                    drop(reply.send(namespaces.open(&pod, netns, ipv6)));
-                }
-                Request::Make {
-                    pod,
-                    family,
-                    kind,
-                    count,
-                    reply,
-                } => {
-                    drop(reply.send(namespaces.make(&pod, family, kind, count)));
-                }
-                Request::Close { pod, reply } => drop(reply.send(namespaces.close(&pod))),
-            }
-        }
-    });
+    let (sockets, inbox) = Sockets::channel();
+    let owner = thread::spawn(move || Namespaces::new().unwrap().serve(inbox));
     (owner, sockets)
 }
 

@@ -9,7 +9,7 @@ use super::*;
 const EMFILE: i32 = 24;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A keeper that answers as it is told.
+/// A holder that answers as it is told.
 #[derive(Default)]
 struct Scripted {
     /// What it answers first; afterwards it makes what it is asked for.
