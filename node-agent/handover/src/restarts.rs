@@ -37,7 +37,8 @@ impl Restarts {
     }
 }
 
-/// A worker that lived this long was healthy.
-const HEALTHY: Duration = Duration::from_secs(10);
+/// A worker that lived this long was healthy: it is up within milliseconds, so one that cannot live
+/// dies much sooner.
+const HEALTHY: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MOST: Duration = Duration::from_secs(5);
