@@ -166,3 +166,23 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_peers_in_use_are_remembered_for_ever() {
+        let pool = Pool::default();
+        let key = |port: usize| PoolKey {
+            next_hop: NextHop::new(([10, 0, 0, 1], u16::try_from(port).unwrap_or(0)).into()),
+            expected: Arc::new([]),
+        };
+        let used = pool.promised(&key(0));
+        for port in 1..=REMEMBERED {
+            assert!(!pool.promised(&key(port)).has_answered());
+        }
+        assert_eq!(pool.promised.borrow().len(), 2);
+        assert!(used.in_use(), "the pool shares it no more");
+    }
+}

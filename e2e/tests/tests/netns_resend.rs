@@ -7,6 +7,7 @@
 )]
 
 use anyhow::{Context, Result, ensure};
+use e2e_netlab::log::{AccessLine, access_lines};
 use e2e_tests::agent::since;
 use e2e_tests::app::{self, Kind, Server};
 use e2e_tests::load::{Call as Connection, Load};
@@ -98,10 +99,19 @@ fn under_load(shop: &mut Shop, end: impl Fn(&mut Agent) -> Result<Instant>) -> R
         shop.agents[1].start_again()?;
         println!("ready again {} after it ran last", since(last));
     }
+    let mut others = 1;
     until("calls go through again", || {
+        others += 1;
         app::echo(&shop.client, to, "again")
     })?;
     let calls = load.stop()?;
+    until("one access line for each connection", || {
+        let lines = access_lines(&shop.agents[0].log());
+        let made = |line: &&AccessLine| line.field("direction") == "outbound";
+        let (lines, all) = (lines.iter().filter(made).count(), calls.len() + others);
+        ensure!(lines == all, "{lines} lines for {all} connections");
+        Ok(())
+    })?;
     let again = resends(&shop.agents[0])?;
     let longest = calls.iter().map(|call| call.took).max();
     println!(

@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use h2::Reason;
 use http::{Response, StatusCode};
@@ -30,6 +31,23 @@ fn promised(promise: Promise) -> Promised {
 
 /// Both ends of a tunnel; aborting the task is the death of the peer's process.
 async fn tunnel<N, F>(
+    ends: (N, F),
+    promised: Promised,
+    handle: impl FnMut(Incoming) + 'static,
+) -> (
+    ClientTunnel,
+    impl Future<Output = std::io::Result<()>>,
+    JoinHandle<()>,
+)
+where
+    N: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    tunnel_with(Limits::default(), ends, promised, handle).await
+}
+
+async fn tunnel_with<N, F>(
+    limits: Limits,
     (near, far): (N, F),
     promised: Promised,
     handle: impl FnMut(Incoming) + 'static,
@@ -61,9 +79,7 @@ where
         .await
         .unwrap()
         .0;
-    let (tunnel, drive) = ClientTunnel::start(io, &Limits::default(), promised)
-        .await
-        .unwrap();
+    let (tunnel, drive) = ClientTunnel::start(io, &limits, promised).await.unwrap();
     (tunnel, drive, peer)
 }
 
@@ -300,6 +316,38 @@ fn the_application_gets_nothing_before_the_answer_is_out() {
         let mut got = [0; 10];
         server.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"too early?");
+    });
+}
+
+#[test]
+fn what_a_silent_peer_was_sent_may_have_arrived() {
+    run(async {
+        let limits = Limits {
+            ping_interval: Duration::from_millis(20),
+            ping_timeout: Duration::from_millis(20),
+            ..Limits::default()
+        };
+        let (pipe, far) = tokio::io::duplex(1 << 20);
+        let open = Rc::new(Cell::new(true));
+        let near = Gated {
+            pipe,
+            open: Rc::clone(&open),
+            reader: Rc::default(),
+        };
+        let mut begun = Vec::new();
+        // From the request on, nothing that it says arrives.
+        let handle = move |incoming: Incoming| {
+            open.set(false);
+            begun.push(incoming);
+        };
+        let promised = promised(Promise::AnswersFirst);
+        let (tunnel, drive, _peer) = tunnel_with(limits, (near, far), promised, handle).await;
+        spawn_local(drive);
+        let (_app, _pump, ended) = fails_after(&tunnel, b"x", async || {}).await;
+        assert!(
+            matches!(ended, Pumped::Over { result: Err(_), .. }),
+            "{ended:?}"
+        );
     });
 }
 
