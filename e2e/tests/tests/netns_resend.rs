@@ -8,6 +8,7 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e_netlab::log::{AccessLine, access_lines};
+use e2e_netlab::{Part, ProcessId};
 use e2e_tests::agent::since;
 use e2e_tests::app::{self, Kind, Server};
 use e2e_tests::load::{Call as Connection, Load};
@@ -68,10 +69,17 @@ fn failures<'a>(calls: impl IntoIterator<Item = &'a Connection>) -> Vec<String> 
         .collect()
 }
 
-/// Waits until no thread of an agent runs any more.
-fn halt(agent: &Agent) -> Result<()> {
-    agent.signal(Signal::SIGSTOP)?;
-    let threads = format!("/proc/{}/task", agent.process()?);
+/// The agent's process that carries connections.
+fn worker(agent: &Agent) -> Result<ProcessId> {
+    let all = agent.processes()?;
+    let worker = all.iter().find(|one| one.part == Part::Worker);
+    Ok(worker.context("no worker")?.id)
+}
+
+/// Stops a process and waits until no thread of it runs any more.
+fn halt(process: ProcessId) -> Result<()> {
+    process.signal(Signal::SIGSTOP)?;
+    let threads = format!("/proc/{}/task", process.pid);
     until("all threads have stopped", || {
         for thread in std::fs::read_dir(&threads)? {
             let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
@@ -82,8 +90,20 @@ fn halt(agent: &Agent) -> Result<()> {
     })
 }
 
-/// Ends the server's agent three times under load and starts it again. `end` gives when the agent ran last: only what
-/// it was carrying then may fail. Gives how many streams were opened again.
+/// Kills the worker alone; there is another one afterwards. Gives when the old one was dead.
+fn replace_worker(agent: &Agent, old: ProcessId) -> Result<Instant> {
+    old.signal(Signal::SIGKILL)?;
+    until("the worker's end", || {
+        ensure!(!old.alive(), "it lives");
+        Ok(())
+    })?;
+    let dead = Instant::now();
+    until("another worker", || worker(agent))?;
+    Ok(dead)
+}
+
+/// Ends the server's agent, or its worker, three times under load, and has it back. `end` gives when it carried last:
+/// only what it was carrying then may fail. Gives how many streams were opened again.
 fn under_load(shop: &mut Shop, end: impl Fn(&mut Agent) -> Result<Instant>) -> Result<u64> {
     let _app = Server::start(&shop.server, 8080, Kind::Echo)?;
     let to = shop.server.at(8080);
@@ -96,8 +116,7 @@ fn under_load(shop: &mut Shop, end: impl Fn(&mut Agent) -> Result<Instant>) -> R
         let began = Instant::now();
         let last = end(&mut shop.agents[1])?;
         deaths.push((began, last));
-        shop.agents[1].start_again()?;
-        println!("ready again {} after it ran last", since(last));
+        println!("back {} after it ran last", since(last));
     }
     let mut others = 1;
     until("calls go through again", || {
@@ -136,20 +155,29 @@ fn connections_that_are_made_while_the_servers_agent_is_dead_survive() {
     let mut shop = Shop::open().unwrap();
     under_load(&mut shop, |agent| {
         agent.end(Signal::SIGKILL)?;
-        Ok(Instant::now())
+        let last = Instant::now();
+        agent.start_again()?;
+        Ok(last)
     })
     .unwrap();
 }
 
 #[test]
-fn connections_that_a_dead_agent_had_received_and_not_answered_survive() {
+fn connections_that_are_made_while_the_servers_worker_is_dead_survive() {
+    let mut shop = Shop::open().unwrap();
+    under_load(&mut shop, |agent| replace_worker(agent, worker(agent)?)).unwrap();
+}
+
+#[test]
+fn connections_that_a_dead_worker_had_received_and_not_answered_survive() {
     let mut shop = Shop::open().unwrap();
     let again = under_load(&mut shop, |agent| {
-        halt(agent)?;
+        let old = worker(agent)?;
+        halt(old)?;
         let last = Instant::now();
         // The kernel goes on receiving for it, and the load goes on sending.
         std::thread::sleep(Duration::from_millis(300));
-        agent.end(Signal::SIGKILL)?;
+        replace_worker(agent, old)?;
         Ok(last)
     })
     .unwrap();
