@@ -92,6 +92,13 @@ impl Agent {
             ensure!(left.is_empty(), "these run: {left:?}");
             Ok(())
         })?;
+        // A process whose first thread is gone may have others that hold its sockets for a moment.
+        let port = SocketAddr::from((Ipv4Addr::LOCALHOST, 15000));
+        until("the end of its listeners", || {
+            let connected = self.netns.run(|| TcpStream::connect(port))?;
+            ensure!(connected.is_err(), "somebody listens on {port}");
+            Ok(())
+        })?;
         Ok(status)
     }
 
