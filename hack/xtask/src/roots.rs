@@ -12,7 +12,8 @@ use crate::source::Source;
 use crate::tree::{SourceFile, SourceTree};
 
 /// The only crates that may hold `unsafe` code.
-const UNSAFE_HOMES: [&str; 3] = [
+const UNSAFE_HOMES: [&str; 4] = [
+    "node-agent-confine",
     "node-agent-holder",
     "node-agent-namespace",
     "tunnel-sockets",
@@ -75,8 +76,8 @@ fn check_unsafe(file: &SourceFile, findings: &mut Findings) {
         findings.fail(
             Place::file(&file.path),
             format!("{} does not forbid unsafe code", file.package),
-            "add `#![forbid(unsafe_code)]`; what needs unsafe belongs to node-agent/holder, \
-             node-agent/namespace or tunnel/sockets",
+            "add `#![forbid(unsafe_code)]`; what needs unsafe belongs to node-agent/confine, \
+             node-agent/holder, node-agent/namespace or tunnel/sockets",
         );
     }
 }

@@ -6,8 +6,8 @@
 //! deadline, and to leave a namespace half programmed: what it cannot complete in a fresh
 //! namespace it removes again.
 //!
-//! It owns the privilege to enter namespaces and to start `iptables`; together with the tunnel's
-//! sockets it is the only place for `unsafe`.
+//! It owns the privilege to enter namespaces and to start `iptables`; together with the
+//! worker's confinement and the tunnel's sockets it is the only place for `unsafe`.
 //!
 //! The `iptables` crate is not used: it starts a process per rule, so a set of rules is neither
 //! atomic nor fast; here each family is one `iptables-restore`.
