@@ -18,7 +18,7 @@
 //! to us, knows both architectures, and kills a process that switches to the other ABI. It knows
 //! two answers per filter, so there are three filters; see `calls.rs` for who is answered how. What
 //! the worker does all day is decided without looking at arguments, which the kernel remembers per
-//! call (since 5.11): the filters cost such a call next to nothing.
+//! call (since 5.11): the filters are not even run then.
 
 mod bounds;
 mod calls;

@@ -22,7 +22,8 @@ use crate::view;
 pub struct Confinement {
     /// Files and directories that it sees, with everything below them, and cannot change. A link in
     /// them that leads elsewhere leads nowhere, unless that place is named too. A file that others
-    /// replace is seen anew only if its directory is named.
+    /// replace is seen anew only if its directory is named. Mounts below them are those of this
+    /// moment, and stay in use: do not name a directory of pods' namespaces, hand over descriptors.
     pub readable: Vec<PathBuf>,
     /// Directories in which it may write.
     pub writable: Vec<PathBuf>,
