@@ -64,7 +64,8 @@ const FAMILIES: &[u64] = &[1, 2, 10];
 const PROTOCOLS: &[u64] = &[0, 6, 17];
 /// `F_DUPFD`, `F_GETFD`, `F_SETFD`, `F_GETFL`, `F_SETFL`, `F_DUPFD_CLOEXEC`.
 const FILE_CONTROLS: &[u64] = &[0, 1, 2, 3, 4, 1030];
-/// `TCGETS` (is it a terminal?), `FIONREAD`, `FIONBIO`.
-const DEVICE_CONTROLS: &[u64] = &[0x5401, 0x541b, 0x5421];
+/// `TCGETS` (is it a terminal?), `FIONREAD`, `FIONBIO`, `NS_GET_NSTYPE` (is what the plugin sent the
+/// descriptor of a network namespace?).
+const DEVICE_CONTROLS: &[u64] = &[0x5401, 0x541b, 0x5421, 0xb703];
 /// `PR_SET_NAME`, `PR_GET_NAME`, `PR_SET_NO_NEW_PRIVS`, `PR_SET_VMA` (names of memory areas).
 const PROCESS_CONTROLS: &[u64] = &[15, 16, 38, 0x5356_4d41];

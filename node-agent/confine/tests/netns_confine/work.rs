@@ -76,6 +76,10 @@ fn files(directory: &Path, config: &Path) {
             .contains("Max open files")
     );
     assert!(std::fs::read_dir("/proc/self/fd").unwrap().count() > 3);
+    let namespace = std::fs::File::open("/proc/self/ns/net").unwrap();
+    // SAFETY: the call takes numbers only.
+    let kind = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&namespace), 0xb703) };
+    assert_eq!(kind, libc::CLONE_NEWNET);
 }
 
 /// Who started this replaces the file when asked.
