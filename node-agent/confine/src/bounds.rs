@@ -37,8 +37,9 @@ const fn bound(call: c_long, argument: u8, test: Test) -> Bound {
 pub(crate) const BOUNDS: &[Bound] = &[
     // Threads, no processes.
     bound(libc::SYS_clone, 0, Test::Lacks(CLONE_THREAD)),
-    // A signal to ourselves is how the C library aborts.
+    // A signal to ourselves is how the C library aborts, a descriptor of ourselves is for others.
     bound(libc::SYS_tgkill, 0, Test::NotSelf),
+    bound(libc::SYS_pidfd_open, 0, Test::NotSelf),
     // The limits of any process of the same user can be set with this.
     bound(libc::SYS_prlimit64, 0, Test::NeitherSelfNorZero),
     // Machine code that arrives as data stays data.

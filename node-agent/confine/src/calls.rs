@@ -26,7 +26,8 @@ pub(crate) const ALLOWED: &[&[c_long]] = &[
         libc::SYS_mremap,
         libc::SYS_munmap,
     ],
-    // Threads, locks and signals: the standard library and the C library.
+    // Threads, locks and signals: the standard library and the C library. And the descriptor by which
+    // the next holder watches this worker.
     &[
         libc::SYS_clone,
         libc::SYS_exit,
@@ -34,6 +35,7 @@ pub(crate) const ALLOWED: &[&[c_long]] = &[
         libc::SYS_futex,
         libc::SYS_getpid,
         libc::SYS_gettid,
+        libc::SYS_pidfd_open,
         libc::SYS_prctl,
         libc::SYS_restart_syscall,
         libc::SYS_rseq,
@@ -171,7 +173,6 @@ pub(crate) const FORBIDDEN: &[&[c_long]] = &[
         libc::SYS_kill,
         libc::SYS_perf_event_open,
         libc::SYS_pidfd_getfd,
-        libc::SYS_pidfd_open,
         libc::SYS_pidfd_send_signal,
         libc::SYS_process_madvise,
         libc::SYS_process_mrelease,

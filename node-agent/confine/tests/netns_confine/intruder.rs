@@ -27,7 +27,7 @@ const ATTEMPTS: &[(&str, End, bool)] = &[
     // Processes.
     ("kill", Killed, true),
     ("tgkill", Error(libc::EPERM), true),
-    ("pidfd_open", Killed, true),
+    ("pidfd_open", Error(libc::EPERM), true),
     ("fcntl-setown", Error(libc::EPERM), true),
     ("ioctl-setown", Error(libc::EPERM), true),
     ("prlimit", Error(libc::EPERM), true),

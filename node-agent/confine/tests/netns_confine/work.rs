@@ -80,6 +80,9 @@ fn files(directory: &Path, config: &Path) {
     // SAFETY: the call takes numbers only.
     let kind = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&namespace), 0xb703) };
     assert_eq!(kind, libc::CLONE_NEWNET);
+    // SAFETY: the call takes numbers only.
+    let own = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    assert!(own > 2);
 }
 
 /// Who started this replaces the file when asked.
