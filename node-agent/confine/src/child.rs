@@ -1,7 +1,7 @@
 //! What the child does between fork and exec. Nothing here allocates, takes a lock or panics:
 //! everything was made ready before, and what goes wrong is told through a pipe.
 
-use std::ffi::c_ulong;
+use std::ffi::{CString, c_ulong};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 
@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) trees: Vec<Option<OwnedFd>>,
     /// The text for `oom_score_adj`.
     pub(crate) oom_score_adj: Vec<u8>,
+    /// The working directory.
+    pub(crate) directory: CString,
     /// Descriptors and the numbers they get; no descriptor has a number that another one gets.
     pub(crate) descriptors: Vec<(OwnedFd, RawFd)>,
     /// Where to say what went wrong: the step and the entry.
@@ -110,6 +112,8 @@ impl Plan {
             }
         }
         switch_to(&root).at(Step::SwitchRoot)?;
+        // It is there if something in it is shown, and only then a path relative to it means anything.
+        chdir(self.directory.as_c_str()).unwrap_or_default();
         kernel::restrict_one(root.as_fd(), ROOT_ATTRIBUTES).at(Step::SealRoot)
     }
 }

@@ -1,8 +1,10 @@
 //! Starts the worker, confined.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -20,7 +22,7 @@ use crate::view;
 /// signal is tied to its parent's end.
 #[derive(Clone, Debug, Default)]
 pub struct Confinement {
-    /// Files and directories that it sees, with everything below them, and cannot change. A link in
+    /// Files and directories that it sees at their places, from the working directory if relative, with everything below them, and cannot change. A link in
     /// them that leads elsewhere leads nowhere, unless that place is named too. A file that others
     /// replace is seen anew only if its directory is named. Mounts below them are those of this
     /// moment, and stay in use: do not name a directory of pods' namespaces, hand over descriptors.
@@ -35,9 +37,9 @@ pub struct Confinement {
 /// The worker was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A path to show is not absolute, has `..` in it, or is the root.
+    /// A path to show has `..` in it, or is the root.
     #[error(
-        "{} cannot be shown to the worker: an absolute path below / is needed, without ..; \
+        "{} cannot be shown to the worker: a path below / is needed, without ..; \
          correct the setting it comes from", .0.display()
     )]
     NotAPath(PathBuf),
@@ -116,6 +118,7 @@ impl Confinement {
             trees: entries.iter().map(|_| None).collect(),
             entries,
             oom_score_adj: self.oom_score_adj.to_string().into_bytes(),
+            directory: working_directory(),
             descriptors: numbers.descriptors,
             report,
         };
@@ -127,6 +130,12 @@ impl Confinement {
         drop(numbers.reserved);
         outcome.map_err(|source| explain(source, &mut told, paths))
     }
+}
+
+/// Where relative paths begin; the root if that place has no name any more.
+fn working_directory() -> CString {
+    let directory = std::env::current_dir().unwrap_or_default();
+    CString::new(directory.into_os_string().into_vec()).unwrap_or_default()
 }
 
 /// What the child told before it ended, or else it was made and executed nothing.

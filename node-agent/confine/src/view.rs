@@ -1,6 +1,7 @@
 //! What the worker sees of the node's files: a list of mounts, made ready before the fork.
 
 use std::ffi::CString;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -56,29 +57,20 @@ const ALWAYS: [&str; 8] = [
 /// What a program needs that is linked dynamically; the shipped one is not.
 const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
 
-/// Outermost first; what is named last wins among equals.
+/// Outermost first; of equals the one that may be written.
 pub(crate) fn entries(
     readable: &[PathBuf],
     writable: &[PathBuf],
 ) -> Result<Vec<Entry>, StartError> {
-    let libraries = if cfg!(target_feature = "crt-static") {
-        &[][..]
-    } else {
-        &LIBRARIES
-    };
-    let ours = libraries.iter().map(|path| (*path, Use::Program));
-    let ours = ours.chain(ALWAYS.iter().map(|path| (*path, Use::Read)));
-    let ours = ours.filter(|(path, _)| Path::new(path).exists());
-    let ours = ours.map(|(path, purpose)| (Path::new(path), purpose));
-    let theirs = readable.iter().map(|path| (path.as_path(), Use::Read));
-    let theirs = theirs.chain(writable.iter().map(|path| (path.as_path(), Use::Write)));
-    let mut wanted: Vec<(&Path, Use)> = ours.chain(theirs).collect();
+    let mut wanted = straight(wanted(readable, writable)?);
     // Stable, so that of equal paths the one that is named last is mounted last, on top.
     wanted.sort_by_key(|(path, _)| path.components().count());
     let mut all: Vec<Entry> = Vec::new();
     for (path, purpose) in wanted {
         let entry = Entry::new(path, purpose)?;
-        let covering = all.iter().rfind(|outer| path.starts_with(&outer.path));
+        let covering = all
+            .iter()
+            .rfind(|outer| entry.path.starts_with(&outer.path));
         if !covering.is_some_and(|outer| outer.shows_the_same(&entry)) {
             all.push(entry);
         }
@@ -89,34 +81,75 @@ pub(crate) fn entries(
     Ok(all)
 }
 
+/// What every worker needs, and what this one shall have.
+fn wanted(readable: &[PathBuf], writable: &[PathBuf]) -> Result<Vec<(PathBuf, Use)>, StartError> {
+    let libraries = if cfg!(target_feature = "crt-static") {
+        &[][..]
+    } else {
+        &LIBRARIES
+    };
+    let ours = libraries.iter().map(|path| (*path, Use::Program));
+    let ours = ours.chain(ALWAYS.iter().map(|path| (*path, Use::Read)));
+    let ours = ours.map(|(path, purpose)| (PathBuf::from(path), purpose));
+    let mut all: Vec<_> = ours.filter(|(path, _)| path.exists()).collect();
+    let theirs = readable.iter().map(|path| (path, Use::Read));
+    for (path, purpose) in theirs.chain(writable.iter().map(|path| (path, Use::Write))) {
+        // The parent of a bare file name is an empty path.
+        let whole = std::path::absolute(Path::new(".").join(path));
+        all.push((whole.map_err(not_there(path))?, purpose));
+    }
+    Ok(all)
+}
+
+/// Where a link inside of one directory that is shown leads to another one, the mount must be at the
+/// far end: in the worker's root the link is followed as ever, but not while that is being made.
+fn straight(mut wanted: Vec<(PathBuf, Use)>) -> Vec<(PathBuf, Use)> {
+    let outer: Vec<PathBuf> = wanted.iter().map(|(path, _)| path.clone()).collect();
+    for (path, _) in &mut wanted {
+        let leads_elsewhere = |outer: &&PathBuf| {
+            let (inner, real) = (path.strip_prefix(outer), outer.canonicalize());
+            let (Ok(inner), Ok(real)) = (inner, real) else {
+                return false;
+            };
+            path.canonicalize()
+                .is_ok_and(|path| path != real.join(inner))
+        };
+        if outer.iter().find(leads_elsewhere).is_some()
+            && let Ok(end) = path.canonicalize()
+        {
+            *path = end;
+        }
+    }
+    wanted
+}
+
+fn not_there(path: &Path) -> impl FnOnce(io::Error) -> StartError {
+    let path = path.to_owned();
+    |source| StartError::NotThere { path, source }
+}
+
 impl Entry {
-    fn new(path: &Path, purpose: Use) -> Result<Self, StartError> {
+    fn new(path: PathBuf, purpose: Use) -> Result<Self, StartError> {
         let mut below_root = PathBuf::new();
         let mut parents = Vec::new();
-        let mut components = path.components();
-        let absolute = components.next() == Some(Component::RootDir);
-        for component in components {
-            let Component::Normal(name) = component else {
-                return Err(StartError::NotAPath(path.to_owned()));
-            };
-            if !below_root.as_os_str().is_empty() {
-                parents.push(text(path, &below_root)?);
+        for component in path.components() {
+            match component {
+                Component::RootDir => continue,
+                Component::Normal(name) => below_root.push(name),
+                _ => return Err(StartError::NotAPath(path)),
             }
-            below_root.push(name);
+            parents.push(text(&path, &below_root)?);
         }
-        if !absolute || below_root.as_os_str().is_empty() {
-            return Err(StartError::NotAPath(path.to_owned()));
-        }
-        let found = std::fs::metadata(path).map_err(|source| StartError::NotThere {
-            path: path.to_owned(),
-            source,
-        })?;
+        let Some(target) = parents.pop() else {
+            return Err(StartError::NotAPath(path));
+        };
+        let found = std::fs::metadata(&path).map_err(not_there(&path))?;
         let device = found.file_type().is_char_device();
         Ok(Self {
-            source: text(path, path)?,
-            target: text(path, &below_root)?,
-            path: path.to_owned(),
+            source: text(&path, &path)?,
+            path,
             parents,
+            target,
             kind: if found.is_dir() {
                 Kind::Directory
             } else {
@@ -191,7 +224,7 @@ mod tests {
 
     #[test]
     fn parents_are_made_from_the_outermost() {
-        let entry = Entry::new(Path::new("/dev/null"), Use::Read).unwrap();
+        let entry = Entry::new("/dev/null".into(), Use::Read).unwrap();
         assert_eq!(entry.parents, [c"dev".to_owned()]);
         assert_eq!(entry.target, c"dev/null".to_owned());
         assert_eq!(entry.kind, Kind::File);
@@ -203,12 +236,33 @@ mod tests {
     }
 
     #[test]
+    fn a_link_between_directories_is_followed_and_one_above_them_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let [outer, far, alias] = ["real/outer", "real/far", "alias"].map(|n| root.path().join(n));
+        std::fs::create_dir_all(outer.join("plain")).unwrap();
+        std::fs::create_dir(&far).unwrap();
+        std::os::unix::fs::symlink(&far, outer.join("link")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("real"), &alias).unwrap();
+        let outer = alias.join("outer");
+        let writable = [outer.join("link"), outer.join("plain")];
+        let all = entries(std::slice::from_ref(&outer), &writable).unwrap();
+        let shown = places(&all);
+        for path in [&outer, &far, &outer.join("plain")] {
+            assert!(
+                shown.contains(&path.to_str().unwrap()),
+                "{path:?}: {shown:?}"
+            );
+        }
+        assert!(!shown.contains(&outer.join("link").to_str().unwrap()));
+    }
+
+    #[test]
     fn paths_that_mean_nothing_or_everything_are_refused() {
-        for path in ["relative", "/", "", "/var/../etc"] {
-            let refused = Entry::new(Path::new(path), Use::Read);
+        for path in ["/", "/var/../etc", "../x"] {
+            let refused = Entry::new(path.into(), Use::Read);
             assert!(matches!(refused, Err(StartError::NotAPath(_))), "{path:?}");
         }
-        let missing = Entry::new(Path::new("/nowhere/at/all"), Use::Write);
+        let missing = Entry::new("/nowhere/at/all".into(), Use::Write);
         assert!(matches!(missing, Err(StartError::NotThere { .. })));
     }
 }
