@@ -6,17 +6,21 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Context as _;
+use node_agent_confine::Confinement;
 use node_agent_handover::{SPOKEN, Site};
 use node_agent_holder::{Ended, HolderSettings, WorkerProgram};
 use node_agent_settings::Settings;
 
 use crate::config_file::read_settings;
 use crate::limits;
+use crate::state::StateDir;
 
 /// Runs the holder until its worker has served what there was after a stop, or a successor serves.
 pub(crate) fn hold(config: &Path) -> anyhow::Result<()> {
     let settings = read_settings(config)?;
     log::start(&settings)?;
+    // The worker can be shown only what is there.
+    StateDir::open(&settings.state_dir)?;
     let descriptors = limits::raise_descriptor_limit().context("descriptor limit")?;
     let build = env!("CARGO_PKG_VERSION");
     tracing::info!(
@@ -38,9 +42,6 @@ pub(crate) fn hold(config: &Path) -> anyhow::Result<()> {
 }
 
 fn holder_settings(settings: &Settings, config: &Path) -> HolderSettings {
-    // The file that this process was started from, whatever its name leads to by now: a worker is of
-    // the build of its holder.
-    let program = "/proc/self/exe".into();
     let arguments: Vec<OsString> = vec![
         "worker".into(),
         "--config".into(),
@@ -58,9 +59,8 @@ fn holder_settings(settings: &Settings, config: &Path) -> HolderSettings {
             (Site::Readiness, settings.readiness_address),
         ],
         worker: WorkerProgram {
-            program,
             arguments,
-            writable: vec![settings.state_dir.clone()],
+            confinement: confinement(settings, config),
         },
         worker_deadline: settings.worker_deadline,
         drain_deadline: settings.drain_deadline,
@@ -69,3 +69,25 @@ fn holder_settings(settings: &Settings, config: &Path) -> HolderSettings {
         build: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
+
+/// The worker sees the directories of the files it is told about, as it reads them again when others
+/// replace them, and no other.
+fn confinement(settings: &Settings, config: &Path) -> Confinement {
+    let files = [
+        settings.pods_file.as_deref(),
+        settings.mesh_file.as_deref(),
+        settings.development_ca_cert.as_deref(),
+        settings.development_ca_key.as_deref(),
+        settings.zds_socket.as_deref(),
+        Some(config),
+    ];
+    let directories = files.into_iter().flatten().filter_map(Path::parent);
+    Confinement {
+        readable: directories.map(Path::to_owned).collect(),
+        writable: vec![settings.state_dir.clone()],
+        oom_score_adj: OOM_SCORE,
+    }
+}
+
+/// When memory is short, the worker dies before the holder, which makes another.
+const OOM_SCORE: i32 = 500;

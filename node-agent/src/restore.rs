@@ -180,7 +180,7 @@ async fn attempt<W: World>(agent: &Agent<W>, pod: &Recorded) -> Result<Attempt, 
         ));
     };
     let gone = |netns, why| Ok(Attempt::Gone { netns, why });
-    let Some(netns) = agent.world.open(path)? else {
+    let Some(netns) = agent.world.open(path).await? else {
         return gone(None, "its network namespace is gone");
     };
     if agent.world.identify(&netns)? != record.namespace_id {

@@ -51,7 +51,7 @@ pub(crate) async fn note_certificates<W: World>(agent: &Agent<W>) {
 pub(crate) async fn forget_the_gone<W: World>(agent: &Agent<W>) {
     for Entry { record, stage, .. } in agent.pods.view().iter() {
         let enrolled = matches!(stage, Stage::Enrolled(_));
-        if !enrolled || !is_gone(agent, record.netns.as_deref(), record.namespace_id) {
+        if !enrolled || !is_gone(agent, record.netns.as_deref(), record.namespace_id).await {
             continue;
         }
         let key = &record.attachment;
@@ -67,13 +67,13 @@ pub(crate) async fn forget_the_gone<W: World>(agent: &Agent<W>) {
 }
 
 /// Gone only if the path is known to mean something else now; a failed look proves nothing.
-fn is_gone<W: World>(
+async fn is_gone<W: World>(
     agent: &Agent<W>,
     path: Option<&str>,
     expected: node_agent_enrollment::NamespaceId,
 ) -> bool {
     let Some(path) = path else { return false };
-    match agent.world.open(path) {
+    match agent.world.open(path).await {
         Ok(None) => true,
         Ok(Some(netns)) => agent
             .world

@@ -30,6 +30,7 @@ use sites::{Shown, Sites};
 
 /// Runs the worker until its holder lets it end.
 pub(crate) fn work(config: &Path) -> anyhow::Result<()> {
+    let sealed = node_agent_confine::seal_worker()?;
     let link = node_agent_holder::inherited_link()?;
     let settings = Arc::new(read_settings(config)?);
     let (telemetry, _last_words) = Telemetry::new(TelemetrySettings {
@@ -40,6 +41,7 @@ pub(crate) fn work(config: &Path) -> anyhow::Result<()> {
         ..TelemetrySettings::default()
     })?;
     let logging = logging::start(&settings, &telemetry)?;
+    tracing::info!(%sealed, "the worker is confined");
     let linked = link::take_up(link, settings.socket.clone())?;
     // Control work has a thread of its own; traffic has the tunnel's.
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -112,6 +112,11 @@ pub enum Ask {
         /// What.
         what: InPod,
     },
+    /// The namespace at a path, which the worker does not see. Answer: [`Answer::Namespace`].
+    Namespace {
+        /// The path.
+        path: String,
+    },
     /// Work in a namespace. Answer: [`Answer::Job`].
     Job {
         /// What.
@@ -139,6 +144,8 @@ pub enum Answer {
         /// It was known.
         known: bool,
     },
+    /// It rides along, if the path means one that is not the node's own.
+    Namespace,
     /// What came of the job.
     Job(JobDone),
     /// It could not be done.

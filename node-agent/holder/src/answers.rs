@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use node_agent_handover::{Answer, Ask, InPod, Job, JobDone, Kind, ToWorker};
-use node_agent_namespace::Netns;
+use node_agent_namespace::{Netns, NetnsError};
 use tunnel_sockets::{Family, SocketKind, SocketsError};
 
 use crate::hand::{Hand, lasting, passing};
@@ -31,6 +31,7 @@ impl Holder {
     pub(crate) fn asked(&mut self, id: u64, ask: Ask, fds: Vec<OwnedFd>, now: Instant) {
         let (answer, fds) = match ask {
             Ask::Pod { pod, what } => self.about_pod(&Arc::from(pod), &what, fds),
+            Ask::Namespace { path } => namespace(&path),
             Ask::Job { job, within_ms } => {
                 if let (Job::Detect { .. }, Some(backend)) = (&job, self.detected) {
                     let known = Answer::Job(JobDone::Detected(backend));
@@ -120,6 +121,18 @@ impl Holder {
             }
             Err(error) => failed(&error),
         }
+    }
+}
+
+/// A name whose namespace is gone may be left as an ordinary file, and a process id may have come to
+/// mean a process of the node itself.
+fn namespace(path: &str) -> (Answer, Vec<OwnedFd>) {
+    match Netns::open(path) {
+        Ok(netns) => (Answer::Namespace, vec![netns.into()]),
+        Err(NetnsError::Gone { .. } | NetnsError::NotANamespace | NetnsError::Host) => {
+            (Answer::Namespace, Vec::new())
+        }
+        Err(error) => (passing(error.to_string()), Vec::new()),
     }
 }
 

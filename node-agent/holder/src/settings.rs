@@ -5,17 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use node_agent_confine::Confinement;
 use node_agent_handover::{Site, Spoken};
 
 /// The program that a holder starts as its worker.
 #[derive(Debug, Clone)]
 pub struct WorkerProgram {
-    /// Its file.
-    pub program: PathBuf,
-    /// Its arguments, without its name.
+    /// Its arguments, without its name. It is this program.
     pub arguments: Vec<OsString>,
-    /// Directories in which it may write.
-    pub writable: Vec<PathBuf>,
+    /// What it may do.
+    pub confinement: Confinement,
 }
 
 /// What a holder is started with.

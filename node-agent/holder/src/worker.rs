@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use node_agent_handover::{SPOKEN, ToWorker};
@@ -48,15 +48,14 @@ impl Worker {
     /// Starts one. What it needs to begin is still to be sent.
     pub(crate) fn start(program: &WorkerProgram, now: Instant) -> io::Result<Self> {
         let (link, theirs) = Channel::pair(SPOKEN.max)?;
-        let mut command = Command::new(&program.program);
-        command
-            .arg0("ambient-agent")
-            .args(&program.arguments)
-            .stdin(Stdio::null());
+        let mut command = node_agent_confine::own_program();
+        command.args(&program.arguments).stdin(Stdio::null());
         // A terminal's Ctrl-C is the holder's to answer.
         command.process_group(0);
-        give(&mut command, theirs);
-        let mut child = command.spawn()?;
+        let confined = program
+            .confinement
+            .start(command, &[(theirs.as_fd(), LINK)]);
+        let mut child = confined.map_err(io::Error::other)?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let process = match Watched::new(pid) {
             Ok(process) => process,
@@ -154,26 +153,6 @@ impl Worker {
     /// Lets go of it without ending it: a copy of this process watches it from now on.
     pub(crate) fn disown(&mut self) {
         self.child = None;
-    }
-}
-
-/// Passes the worker's end of the link under its well-known number.
-fn give(command: &mut Command, link: OwnedFd) {
-    // SAFETY: between fork and exec only `dup2` is called, which is async-signal-safe, and nothing
-    // allocates. `link` lives in the closure, so the number is open in the child.
-    unsafe {
-        command.pre_exec(move || {
-            let number = std::os::fd::AsRawFd::as_raw_fd(&link);
-            let result = if number == LINK {
-                libc::fcntl(number, libc::F_SETFD, 0)
-            } else {
-                libc::dup2(number, LINK)
-            };
-            if result < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            Ok(())
-        });
     }
 }
 

@@ -111,6 +111,23 @@ impl Holder {
         }
     }
 
+    /// The namespace at a path, if there is one: the worker sees none of them.
+    pub(crate) async fn namespace(&self, path: &str) -> Result<Option<OwnedFd>, HolderFailure> {
+        let (reply, answer) = oneshot::channel();
+        let question = Question {
+            ask: Ask::Namespace {
+                path: path.to_owned(),
+            },
+            fds: Vec::new(),
+            reply: Reply::Namespace(reply),
+        };
+        let stopping = |_| HolderFailure::stopping();
+        self.questions
+            .send(question)
+            .map_err(|_| HolderFailure::stopping())?;
+        answer.await.map_err(stopping)?
+    }
+
     /// Tells the holder something.
     pub(crate) fn report(&self, report: Report) {
         // The thread ends only with the process.

@@ -37,6 +37,7 @@ impl HolderFailure {
 #[derive(Debug)]
 pub(super) enum Reply {
     Job(oneshot::Sender<Result<Answer, HolderFailure>>),
+    Namespace(oneshot::Sender<Result<Option<OwnedFd>, HolderFailure>>),
     Open(Arc<str>, oneshot::Sender<Result<ListenerSet, SocketsError>>),
     Make(
         Arc<str>,
@@ -50,6 +51,7 @@ impl Reply {
     pub(super) fn is_abandoned(&self) -> bool {
         match self {
             Self::Job(reply) => reply.is_closed(),
+            Self::Namespace(reply) => reply.is_closed(),
             Self::Make(_, reply) => reply.is_closed(),
             // These have an effect that must come about all the same.
             Self::Open(..) | Self::Close(_) => false,
@@ -113,6 +115,7 @@ impl From<Request> for Question {
 pub(super) fn give(reply: Reply, answer: Answer, fds: Vec<OwnedFd>) {
     match reply {
         Reply::Job(reply) => drop(reply.send(job(answer))),
+        Reply::Namespace(reply) => drop(reply.send(namespace(answer, fds))),
         Reply::Open(pod, reply) => drop(reply.send(opened(&pod, answer, fds))),
         Reply::Make(pod, reply) => drop(reply.send(made(&pod, answer, fds))),
         Reply::Close(reply) => {
@@ -125,6 +128,14 @@ fn job(answer: Answer) -> Result<Answer, HolderFailure> {
     match answer {
         Answer::Failed { why, passing, .. } => Err(HolderFailure { why, passing }),
         answer => Ok(answer),
+    }
+}
+
+fn namespace(answer: Answer, fds: Vec<OwnedFd>) -> Result<Option<OwnedFd>, HolderFailure> {
+    match answer {
+        Answer::Namespace => Ok(fds.into_iter().next()),
+        Answer::Failed { why, passing, .. } => Err(HolderFailure { why, passing }),
+        other => Err(HolderFailure::out_of_turn(&other)),
     }
 }
 

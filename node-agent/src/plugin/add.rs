@@ -41,7 +41,7 @@ pub(crate) async fn add<W: World>(
         return Err(AddError::NotReady(why));
     }
     let budget = budget(&request, agent.policy.admission_deadline);
-    let candidate = Candidate::new(agent, &request, pod, member?, netns)?;
+    let candidate = Candidate::new(agent, &request, pod, member?, netns).await?;
     candidate.enrol(agent, link, budget).await
 }
 
@@ -54,7 +54,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn new<W: World>(
+    async fn new<W: World>(
         agent: &Agent<W>,
         request: &AddRequest,
         pod: PodRef,
@@ -76,7 +76,7 @@ impl Candidate {
             },
             pod,
             service_account: member.service_account,
-            netns: visible_path(agent, request, namespace_id),
+            netns: visible_path(agent, request, namespace_id).await,
             namespace_id,
             addresses,
             plan: serde_json::to_value(&plan)?,
@@ -259,13 +259,13 @@ fn address(text: &str) -> Result<IpAddr, AddError> {
 }
 
 /// The namespace's path, if it leads the agent to the same namespace as the descriptor did.
-fn visible_path<W: World>(
+async fn visible_path<W: World>(
     agent: &Agent<W>,
     request: &AddRequest,
     namespace_id: NamespaceId,
 ) -> Option<String> {
     let path = &request.netns;
-    let opened = agent.world.open(path).ok().flatten();
+    let opened = agent.world.open(path).await.ok().flatten();
     let seen = opened.and_then(|netns| agent.world.identify(&netns).ok());
     if seen == Some(namespace_id) {
         return Some(path.clone());

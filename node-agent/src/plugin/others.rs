@@ -147,14 +147,12 @@ async fn take_out<W: World>(
             .identify(netns)
             .is_ok_and(|id| id == entry.record.namespace_id)
     };
-    let opened = || {
-        agent
-            .world
-            .open(entry.record.netns.as_deref()?)
-            .ok()
-            .flatten()
+    let path = entry.record.netns.as_deref().filter(|_| netns.is_none());
+    let opened = match path {
+        Some(path) => agent.world.open(path).await.ok().flatten(),
+        None => None,
     };
-    let netns = netns.or_else(opened).filter(is_same);
+    let netns = netns.or(opened).filter(is_same);
     let reason = if netns.is_some() {
         LeaveReason::Deleted
     } else {

@@ -50,7 +50,10 @@ pub(crate) trait World: Send + Sync + 'static {
     fn identify(&self, netns: &OwnedFd) -> Result<NamespaceId, WorldError>;
 
     /// Opens the namespace at a path, if there is one.
-    fn open(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, WorldError>;
+    fn open(
+        &self,
+        path: &str,
+    ) -> impl Future<Output = Result<Option<Arc<OwnedFd>>, WorldError>> + Send;
 
     /// The addresses that the namespace's interfaces carry.
     fn addresses(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
 use node_agent_handover::{Job, JobDone};
-use node_agent_namespace::{Netns, NetnsError};
+use node_agent_namespace::Netns;
 use node_agent_redirect::{Backend, RedirectPlan};
 use tunnel_credentials::Credentials;
 use tunnel_discovery::MeshStore;
@@ -74,14 +74,10 @@ impl World for RealWorld {
         })
     }
 
-    fn open(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, WorldError> {
-        match Netns::open(path) {
-            Ok(netns) => Ok(Some(Arc::new(netns.into()))),
-            // A name whose namespace is gone may be left as an ordinary file, and a process id may
-            // have come to mean a process of the node itself.
-            Err(NetnsError::Gone { .. } | NetnsError::NotANamespace | NetnsError::Host) => Ok(None),
-            Err(error) => Err(WorldError::passing(error)),
-        }
+    async fn open(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, WorldError> {
+        let asked = tokio::time::timeout(LISTING, self.holder.namespace(path)).await;
+        let found = asked.map_err(|_| WorldError::passing(NO_ANSWER))?;
+        Ok(found.map_err(failure)?.map(Arc::new))
     }
 
     async fn addresses(&self, netns: Arc<OwnedFd>) -> Result<Vec<IpAddr>, WorldError> {
@@ -199,17 +195,17 @@ impl RealWorld {
         let within = until.saturating_duration_since(Instant::now());
         let work = self.holder.work(job, Some(netns), within);
         match tokio::time::timeout(within + GRACE, work).await {
-            Ok(done) => done.map_err(|failure: HolderFailure| {
-                if failure.passing {
-                    WorldError::passing(failure)
-                } else {
-                    WorldError::lasting(failure)
-                }
-            }),
-            Err(_) => Err(WorldError::passing(
-                "the holder does not answer; see its log, and restart the agent if it hangs",
-            )),
+            Ok(done) => done.map_err(failure),
+            Err(_) => Err(WorldError::passing(NO_ANSWER)),
         }
+    }
+}
+
+fn failure(failure: HolderFailure) -> WorldError {
+    if failure.passing {
+        WorldError::passing(failure)
+    } else {
+        WorldError::lasting(failure)
     }
 }
 
@@ -236,3 +232,5 @@ fn uid(pod: &PodKey) -> PodUid {
 const LISTING: Duration = Duration::from_secs(10);
 /// How much longer than the work itself the answer may take.
 const GRACE: Duration = Duration::from_secs(5);
+const NO_ANSWER: &str =
+    "the holder does not answer; see its log, and restart the agent if it hangs";

@@ -94,7 +94,7 @@ impl World for Scripted {
         })
     }
 
-    fn open(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, WorldError> {
+    async fn open(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, WorldError> {
         Ok(std::fs::File::open(path)
             .ok()
             .map(|file| Arc::new(file.into())))
