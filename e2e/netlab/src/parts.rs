@@ -110,8 +110,13 @@ pub fn end_agent_processes(
         );
         // Holders first: they would start new workers.
         left.sort_by_key(|one| one.part);
-        for one in left {
+        for one in &left {
             one.id.signal(Signal::SIGKILL)?;
+        }
+        // What a process executes cannot be seen any more once it begins to die, so it would not be found again.
+        for one in left {
+            one.id
+                .wait_for_end(patience.saturating_sub(began.elapsed()))?;
         }
         std::thread::sleep(PAUSE);
     }

@@ -40,6 +40,10 @@ fn stat(pid: i32) -> Option<Stat> {
     })
 }
 
+fn threads(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
 impl ProcessId {
     /// The process that has this number now.
     #[must_use]
@@ -66,10 +70,11 @@ impl ProcessId {
             .map(|stat| stat.parent)
     }
 
-    /// Whether it still runs (a zombie does not).
+    /// Whether it still runs (a zombie does not, unless its other threads are still on their way out: its sockets are open).
     #[must_use]
     pub fn alive(&self) -> bool {
-        stat(self.pid).is_some_and(|now| now.started == self.started && !"ZX".contains(now.state))
+        let runs = |now: Stat| !"ZX".contains(now.state) || threads(self.pid) > 1;
+        stat(self.pid).is_some_and(|now| now.started == self.started && runs(now))
     }
 
     /// Sends a signal; a process that has ended is not an error.
