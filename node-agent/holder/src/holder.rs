@@ -169,11 +169,13 @@ impl Holder {
                 }
             }
         }
-        // A worker that was started for nothing must not live on as an orphan; one that was adopted
-        // waits for the next holder.
-        if let Some(worker) = self.worker.take()
-            && outcome.is_err()
-            && worker.is_ours()
+        // A worker that was started for nothing must not live on as an orphan; one that serves, or was
+        // adopted, waits for the next holder.
+        let for_nothing = |worker: &Worker| {
+            worker.is_ours() && (worker.phase == Phase::Starting || self.predecessor.is_some())
+        };
+        if outcome.is_err()
+            && let Some(worker) = self.worker.take_if(|worker| for_nothing(worker))
         {
             worker.kill();
             drop(worker.ended());
