@@ -11,6 +11,7 @@ pub mod continuity;
 pub mod envoy;
 pub mod frames;
 pub mod hostile;
+pub mod inside;
 pub mod load;
 pub mod mesh;
 pub mod netns;
