@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cni_plugin_handoff::{CertificateState, Failure, Reply, Report, Request, Side, Upgrade};
+use node_agent_redirect::PLAN_VERSION;
 use serde_json::json;
 
 use crate::script::{Conversation, ScriptedAgent, fill_queue, install, plan, serve};
@@ -323,7 +324,7 @@ fn a_plan_of_a_newer_agent_is_not_half_installed() {
     let agent = ScriptedAgent::new(|conversation| {
         drop(conversation.request());
         let mut plan = plan();
-        plan.version += 1;
+        plan.version = PLAN_VERSION + 1;
         conversation.say(&Reply::Install { plan });
         let report = conversation.report();
         assert!(

@@ -4,7 +4,7 @@
 //!
 //! It refuses to touch a namespace that is the caller's own or the host's, to work past its
 //! deadline, and to leave a namespace half programmed: what it cannot complete in a fresh
-//! namespace it removes again.
+//! namespace it removes again. Connections that a running pod has open are not touched.
 //!
 //! It owns the privilege to enter namespaces and to start `iptables`; together with the
 //! worker's confinement and the tunnel's sockets it is the only place for `unsafe`.
@@ -14,6 +14,9 @@
 
 mod addresses;
 mod apply;
+mod attributes;
+mod capture;
+mod connections;
 mod descriptors;
 mod detect;
 mod enter;
@@ -23,10 +26,13 @@ mod process;
 mod residue;
 mod routes;
 mod tools;
+mod tracked;
 mod undo;
 
 pub use addresses::{AddressesError, addresses};
 pub use apply::{ApplyError, ApplyReport, FamilyReport, Outcome, apply};
+pub use capture::{CaptureError, capture_running, spare_fewer};
+pub use connections::{ConnectionsError, connections};
 pub use descriptors::{
     MAX_DESCRIPTORS, PeerCredentials, keep_open_in_children, peer_credentials, recv_with_fds,
     send_with_fds,

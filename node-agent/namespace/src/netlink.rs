@@ -45,6 +45,11 @@ impl Netlink {
         Self::open(protocols::NETLINK_NETFILTER)
     }
 
+    /// For sockets.
+    pub(crate) fn sockets() -> io::Result<Self> {
+        Self::open(protocols::NETLINK_SOCK_DIAG)
+    }
+
     fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
@@ -82,12 +87,22 @@ impl Netlink {
 
     /// Lists something of a subsystem that has no types here.
     pub(crate) fn list_raw(&mut self, kind: u16, payload: &[u8]) -> io::Result<Vec<Answer>> {
+        self.ask_raw(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
+    }
+
+    /// Has something done by a subsystem that has no types here.
+    pub(crate) fn order_raw(&mut self, kind: u16, payload: &[u8]) -> io::Result<()> {
+        self.ask_raw(kind, NLM_F_REQUEST | NLM_F_ACK, payload)
+            .map(drop)
+    }
+
+    fn ask_raw(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<Vec<Answer>> {
         self.sequence += 1;
         let length = u32::try_from(HEADER + payload.len()).map_err(io::Error::other)?;
         let mut message = Vec::with_capacity(HEADER + payload.len());
         message.extend_from_slice(&length.to_ne_bytes());
         message.extend_from_slice(&kind.to_ne_bytes());
-        message.extend_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+        message.extend_from_slice(&flags.to_ne_bytes());
         message.extend_from_slice(&self.sequence.to_ne_bytes());
         message.extend_from_slice(&0u32.to_ne_bytes());
         message.extend_from_slice(payload);

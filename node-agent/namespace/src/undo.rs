@@ -13,6 +13,7 @@ use crate::process::{Job, Running, ToolError, wait};
 use crate::residue::Residue;
 use crate::routes;
 use crate::tools::{self, Purpose};
+use crate::tracked;
 
 /// Rules may change between looking and removing; then the removal is refused and we look again.
 const ATTEMPTS: usize = 3;
@@ -32,6 +33,9 @@ pub enum UndoError {
     /// The routes could not be removed.
     #[error("routes not removed: {0}")]
     Routes(#[source] io::Error),
+    /// Tracked connections of the tunnel's could not be forgotten.
+    #[error("tracked connections not forgotten: {0}")]
+    Tracked(#[source] io::Error),
 }
 
 /// Why a namespace could not be compared with its plan.
@@ -70,7 +74,9 @@ pub(crate) fn undo_here(plan: &RedirectPlan, deadline: Instant) -> Result<(), Un
     // Rules first: without them nothing needs the routes, without the routes the rules cut off.
     let rules = undo_rules(plan, deadline);
     let routes = routes::remove(plan).map_err(UndoError::Routes);
-    rules.and(routes)
+    // Last: while there are rules, there is more to track.
+    let tracked = tracked::forget().map_err(UndoError::Tracked);
+    rules.and(routes).and(tracked.map(drop))
 }
 
 fn undo_rules(plan: &RedirectPlan, deadline: Instant) -> Result<(), UndoError> {

@@ -12,9 +12,14 @@
 //!
 //! The nat table sees the first packet of what connection tracking holds to be a connection. In a
 //! namespace where tracking starts together with the rules, the next packet of a connection that
-//! was already open counts as a first packet, so enrolling a *running* pod needs one more rule in
-//! front (`tcp`, not SYN: leave alone). The plan carries a version so that such a rule can be added
-//! without an older plugin installing half of it.
+//! was already open counts as a first packet, minutes later if it was silent so long, and would be
+//! redirected into nothing. So the plan of a pod that is enrolled while it *runs* names the
+//! connections to be spared, and packets of exactly these that are no SYN pass first. A rule that
+//! spared everything that is no SYN would let bytes of a captured connection out in clear if its
+//! tracking entry were lost.
+//!
+//! The list must be taken when tracking is on already and capture is not: what opens after that is
+//! tracked from its SYN on, untranslated, and stays so.
 
 #![forbid(unsafe_code)]
 
@@ -25,12 +30,16 @@ mod dump;
 mod plan;
 mod render;
 mod rules;
+mod spared;
+mod validate;
 
 pub use difference::Drift;
 pub use plan::{
-    Backend, Family, LocalRoute, PLAN_VERSION, PlanError, RedirectPlan, RoutingRule, marks, ports,
+    Backend, Capture, Family, LocalRoute, PLAN_VERSION, RedirectPlan, RoutingRule, marks, ports,
 };
 pub use rules::{CHAIN_OUTPUT, CHAIN_PREROUTING, PacketRule, Table};
+pub use spared::{Connection, MAX_SPARED, Spared, served, to_spare};
+pub use validate::PlanError;
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
+use crate::spared::Spared;
+
 /// The newest plan version this build can install.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
+/// The version of plans that say no more than the first builds understood. A plan has the lowest
+/// version that can express it, so that an older plugin goes on serving new pods.
+const FIRST_VERSION: u32 = 1;
 
 /// Packet and connection marks the rules and the tunnel's sockets agree on.
 pub mod marks {
@@ -95,6 +100,25 @@ impl fmt::Display for Backend {
     }
 }
 
+/// How far a plan captures.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capture {
+    /// Every new connection.
+    #[default]
+    Everything,
+    /// No new one. What was captured stays captured to its end: packets of live connections are
+    /// still rewritten, because the tables and their hooks are there.
+    NothingNew,
+}
+
+impl Capture {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_everything(&self) -> bool {
+        *self == Capture::Everything
+    }
+}
+
 /// What a pod's redirection has to look like. Written by the agent, obeyed by the plugin, kept per
 /// pod so that the same set is checked and removed later whatever the defaults are by then.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -119,6 +143,13 @@ pub struct RedirectPlan {
     pub probe_source_v4: Ipv4Addr,
     /// Source address of the node's own health probes, IPv6: never captured.
     pub probe_source_v6: Ipv6Addr,
+    /// How far it captures; needs version 2 if not everything.
+    #[serde(default, skip_serializing_if = "Capture::is_everything")]
+    pub capture: Capture,
+    /// Connections that were open before capture began and pass uncaptured; needs version 2 if
+    /// there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<Spared>,
 }
 
 /// Default source address of probes, IPv4.
@@ -127,28 +158,6 @@ const PROBE_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 127);
 const PROBE_V6: Ipv6Addr = Ipv6Addr::new(
     0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff,
 );
-
-/// A plan this build must not install.
-#[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
-pub enum PlanError {
-    /// The plan comes from a newer build.
-    #[error(
-        "redirection plan has version {found}, this build knows up to {PLAN_VERSION}: upgrade the older of plugin and agent"
-    )]
-    Version {
-        /// The plan's version.
-        found: u32,
-    },
-    /// The plan redirects nothing.
-    #[error("redirection plan names neither IPv4 nor IPv6: enable at least one in the agent")]
-    NoFamily,
-    /// A probe address that would exempt more, or less, than one host.
-    #[error("probe source address {address} is not the address of one host: correct the setting")]
-    ProbeSource {
-        /// The address.
-        address: String,
-    },
-}
 
 /// A route of the pod: everything in this table is delivered locally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +190,7 @@ impl RedirectPlan {
     #[must_use]
     pub fn new(backend: Backend) -> Self {
         Self {
-            version: PLAN_VERSION,
+            version: FIRST_VERSION,
             backend,
             ipv4: true,
             ipv6: true,
@@ -189,35 +198,45 @@ impl RedirectPlan {
             bypass_inbound: false,
             probe_source_v4: PROBE_V4,
             probe_source_v6: PROBE_V6,
+            capture: Capture::Everything,
+            spared: Vec::new(),
         }
     }
 
-    /// Whether this build can install the plan completely.
-    ///
-    /// # Errors
-    /// Says what is wrong with it; such a plan must not be installed in part.
-    pub fn validate(&self) -> Result<(), PlanError> {
-        if self.version == 0 || self.version > PLAN_VERSION {
-            return Err(PlanError::Version {
-                found: self.version,
-            });
+    /// The same plan, capturing everything but these connections.
+    #[must_use]
+    pub fn sparing(&self, spared: Vec<Spared>) -> Self {
+        Self {
+            capture: Capture::Everything,
+            spared,
+            ..self.clone()
         }
-        if !self.ipv4 && !self.ipv6 {
-            return Err(PlanError::NoFamily);
+        .with_fitting_version()
+    }
+
+    /// The same plan, capturing nothing new. Nothing is to be spared from no capture.
+    #[must_use]
+    pub fn capturing_nothing_new(&self) -> Self {
+        Self {
+            capture: Capture::NothingNew,
+            spared: Vec::new(),
+            ..self.clone()
         }
-        let v4 = self.probe_source_v4;
-        if v4.is_unspecified() || v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() {
-            return Err(PlanError::ProbeSource {
-                address: v4.to_string(),
-            });
+        .with_fitting_version()
+    }
+
+    fn with_fitting_version(mut self) -> Self {
+        self.version = self.needed_version();
+        self
+    }
+
+    /// The lowest version that can express it.
+    pub(crate) fn needed_version(&self) -> u32 {
+        if self.capture.is_everything() && self.spared.is_empty() {
+            FIRST_VERSION
+        } else {
+            PLAN_VERSION
         }
-        let v6 = self.probe_source_v6;
-        if v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() {
-            return Err(PlanError::ProbeSource {
-                address: v6.to_string(),
-            });
-        }
-        Ok(())
     }
 
     /// Whether the plan redirects this family.

@@ -14,7 +14,8 @@ impl RedirectPlan {
         let mut text = String::with_capacity(2048);
         for table in self.tables() {
             let _ = writeln!(text, "*{table}");
-            self.write_table(&mut text, *table, family);
+            self.write_chains(&mut text, *table, family);
+            write_jumps(&mut text, &[]);
             text.push_str("COMMIT\n");
         }
         text
@@ -38,6 +39,10 @@ impl RedirectPlan {
 
     /// What brings one family from what `iptables-save` shows to the plan, each table at once, so
     /// that at no moment the rules of a table are missing; `None` when nothing has to change.
+    ///
+    /// Chains and jumps that are wanted and there are kept, and only filled anew: when another
+    /// change of the namespace comes between, the nft tool looks again and gets confused by a chain
+    /// that is deleted and made in one transaction.
     #[must_use]
     pub fn render_repair(&self, family: Family, save_output: &str) -> Option<String> {
         let drift: Vec<Drift> = self.drift(family, save_output);
@@ -45,14 +50,18 @@ impl RedirectPlan {
             return None;
         }
         let found = dump::parse(save_output);
+        let nothing = DumpTable::default();
         let mut text = String::with_capacity(2048);
         for table in [Table::Mangle, Table::Raw, Table::Nat] {
+            let old = found.iter().find(|old| old.name == table.name());
+            let old = old.unwrap_or(&nothing);
             let mut body = String::new();
-            if let Some(old) = found.iter().find(|old| old.name == table.name()) {
+            if self.has(family) && self.tables().contains(&table) {
+                let kept = write_wrong_jumps(&mut body, old);
+                self.write_chains(&mut body, table, family);
+                write_jumps(&mut body, &kept);
+            } else {
                 write_removal(&mut body, old);
-            }
-            if self.tables().contains(&table) {
-                self.write_table(&mut body, table, family);
             }
             if !body.is_empty() {
                 let _ = write!(text, "*{table}\n{body}COMMIT\n");
@@ -61,7 +70,8 @@ impl RedirectPlan {
         Some(text)
     }
 
-    fn write_table(&self, text: &mut String, table: Table, family: Family) {
+    /// Our chains, empty if they were there, and what goes into them.
+    fn write_chains(&self, text: &mut String, table: Table, family: Family) {
         for (_, ours) in HOOKS {
             let _ = writeln!(text, ":{ours} - [0:0]");
         }
@@ -72,9 +82,28 @@ impl RedirectPlan {
         {
             let _ = writeln!(text, "-A {} {}", rule.chain, rule.spec);
         }
-        for (hook, ours) in HOOKS {
-            let _ = writeln!(text, "-A {hook} -j {ours}");
+    }
+}
+
+/// Removes jumps that the plan does not have; gives back the chains they rightly start from.
+fn write_wrong_jumps<'a>(body: &mut String, table: &DumpTable<'a>) -> Vec<&'a str> {
+    let mut kept = Vec::new();
+    for (chain, spec) in table.jumps() {
+        let mut hooks = HOOKS.iter();
+        let planned = hooks.any(|(hook, ours)| chain == *hook && spec == format!("-j {ours}"));
+        if planned && !kept.contains(&chain) {
+            kept.push(chain);
+        } else {
+            // Of equal ones this removes the first, and one stays.
+            let _ = writeln!(body, "-D {chain} {spec}");
         }
+    }
+    kept
+}
+
+fn write_jumps(text: &mut String, kept: &[&str]) {
+    for (hook, ours) in HOOKS.iter().filter(|(hook, _)| !kept.contains(hook)) {
+        let _ = writeln!(text, "-A {hook} -j {ours}");
     }
 }
 

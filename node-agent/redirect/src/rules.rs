@@ -1,8 +1,12 @@
 //! The packet rules, in order, as `iptables` writes them.
 
 use std::fmt;
+use std::net::SocketAddr;
 
-use crate::plan::{Family, RedirectPlan, marks, ports};
+use ipnetwork::IpNetwork;
+
+use crate::plan::{Capture, Family, RedirectPlan, marks, ports};
+use crate::spared::Spared;
 
 /// Our chain that packets entering the pod pass.
 pub const CHAIN_PREROUTING: &str = "ISTIO_PRERT";
@@ -57,6 +61,10 @@ impl PacketRule {
             spec: spec.into(),
         }
     }
+
+    fn captures(&self) -> bool {
+        self.spec.contains("-j REDIRECT ")
+    }
 }
 
 /// The built-in chains and the chain of ours each leads to.
@@ -82,10 +90,37 @@ impl RedirectPlan {
         if self.dns {
             rules.extend(words.raw());
         }
-        rules.extend(words.nat_prerouting(self.bypass_inbound));
+        let spared = || {
+            let of_family = |spared: &&Spared| spared.family() == Some(family);
+            self.spared.iter().filter(of_family)
+        };
+        if !self.bypass_inbound {
+            rules.extend(
+                spared().map(|spared| spare(CHAIN_PREROUTING, spared.remote, spared.local)),
+            );
+            rules.extend(words.nat_prerouting());
+        }
+        rules.extend(spared().map(|spared| spare(CHAIN_OUTPUT, spared.local, spared.remote)));
         rules.extend(words.nat_output(self.dns));
+        if self.capture == Capture::NothingNew {
+            rules.retain(|rule| !rule.captures());
+        }
         rules
     }
+}
+
+/// Leaves packets of one connection alone that the nat table takes for a first packet, because the
+/// connection is older than connection tracking here. A SYN begins another connection.
+fn spare(chain: &'static str, from: SocketAddr, to: SocketAddr) -> PacketRule {
+    let host = |address: SocketAddr| IpNetwork::from(address.ip());
+    let spec = format!(
+        "-s {} -d {} -p tcp -m tcp --sport {} --dport {} ! --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT",
+        host(from),
+        host(to),
+        from.port(),
+        to.port()
+    );
+    PacketRule::new(Table::Nat, chain, spec)
 }
 
 /// The phrases the rules of one family are made of.
@@ -153,10 +188,7 @@ impl Words {
         ]
     }
 
-    fn nat_prerouting(&self, bypass_inbound: bool) -> Vec<PacketRule> {
-        if bypass_inbound {
-            return Vec::new();
-        }
+    fn nat_prerouting(&self) -> Vec<PacketRule> {
         let Self {
             probe,
             not_loopback,
