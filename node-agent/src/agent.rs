@@ -43,6 +43,8 @@ pub(crate) struct Policy {
     pub(crate) admission_deadline: Duration,
     pub(crate) certificate_wait: Duration,
     pub(crate) on_missing_certificate: OnMissingCertificate,
+    /// How long captured connections of a pod that leaves the mesh may go on.
+    pub(crate) drain_deadline: Duration,
 }
 
 impl From<&Settings> for Policy {
@@ -52,6 +54,7 @@ impl From<&Settings> for Policy {
             admission_deadline: settings.admission_deadline,
             certificate_wait: settings.certificate_wait,
             on_missing_certificate: settings.on_missing_certificate,
+            drain_deadline: settings.drain_deadline,
         }
     }
 }

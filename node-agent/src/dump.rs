@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use node_agent_enrollment::{Entry, Stage, Traffic};
+use node_agent_enrollment::{Entry, Stage, Step, Traffic};
 use node_agent_settings::Settings;
 use serde_json::{Value, json};
 use tunnel_credentials::{CertificateState, CertificateSummary};
@@ -16,6 +16,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) mesh: &'a Snapshot,
     pub(crate) certificates: &'a [CertificateSummary],
     pub(crate) pods: &'a [Entry],
+    pub(crate) troubles: &'a BTreeMap<String, String>,
     pub(crate) pending: &'a [&'static str],
     pub(crate) settings: &'a Settings,
 }
@@ -26,6 +27,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         mesh,
         certificates,
         pods,
+        troubles,
         pending,
         settings,
     } = sources;
@@ -36,6 +38,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         "certificates": certificates.iter().map(certificate).collect::<Vec<_>>(),
         "workloadState": pods.iter().map(state).collect::<BTreeMap<_, _>>(),
         "pods": pods.iter().map(pod).collect::<Vec<_>>(),
+        "troubles": troubles,
         "readiness": pending,
         "version": { "version": env!("CARGO_PKG_VERSION") },
         "config": {
@@ -165,6 +168,12 @@ fn stage(stage: &Stage) -> &'static str {
         Stage::Enrolled(Traffic::Ready) => "enrolled",
         Stage::Enrolled(Traffic::Held) => "enrolled, traffic held",
         Stage::Restoring => "being restored",
+        Stage::Joining(Step::Certificate) => "joining: awaiting its certificate",
+        Stage::Joining(Step::Listeners) => "joining: opening listeners",
+        Stage::Joining(Step::Intent | Step::Record) => "joining: being recorded",
+        Stage::Joining(Step::Rules) => "joining: rules being installed",
+        Stage::Joining(Step::Probe) => "joining: being probed",
+        Stage::Draining => "draining: nothing new is captured",
         Stage::Leaving(_) => "leaving",
         Stage::Gone => "gone",
     }

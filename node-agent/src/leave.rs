@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use node_agent_enrollment::{Event, LeaveReason, Obligation, PodRecord, Stage};
+use node_agent_enrollment::{Begun, Event, LeaveReason, Obligation, PodKey, PodRecord, Stage};
 
 use crate::agent::Agent;
 use crate::pods::PodsError;
@@ -52,6 +52,31 @@ pub(crate) async fn leave<W: World>(
         "pod left the mesh"
     );
     left
+}
+
+/// Takes out what a new attachment replaces: an earlier attempt, and earlier sandboxes of the pod.
+/// The caller holds the pod's turn.
+pub(crate) async fn replace<W: World>(
+    agent: &Agent<W>,
+    begun: Begun,
+    pod: &PodKey,
+    budget: Duration,
+) -> Result<(), PodsError> {
+    if let Some(replaced) = begun.replaced {
+        let obligations = replaced.stage.obligations(LeaveReason::Replaced);
+        undo(agent, &replaced.record, &obligations, None, budget).await;
+    }
+    let other_namespace = !begun.older.is_empty();
+    for older in begun.older {
+        if let Some(entry) = agent.pods.get(&older).await? {
+            leave(agent, &entry.record, LeaveReason::Replaced, None, budget).await;
+        }
+    }
+    if other_namespace {
+        // The listeners of the dead sandbox must not be taken for this one's.
+        agent.world.close_listeners(pod).await;
+    }
+    Ok(())
 }
 
 /// Fulfils obligations one by one; what fails is said and does not stop the rest.

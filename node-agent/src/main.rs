@@ -23,6 +23,7 @@ mod plugin;
 mod pods;
 mod restore;
 mod roster_source;
+mod running;
 mod state;
 mod status;
 mod stop;

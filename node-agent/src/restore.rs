@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use node_agent_admin::PendingTask;
-use node_agent_enrollment::{Event, LeaveReason, PodKey, PodRecord, Recorded, Snapshot, Stage};
+use node_agent_enrollment::{
+    Event, LeaveReason, Phase, PodKey, PodRecord, Recorded, Snapshot, Stage,
+};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -43,6 +45,10 @@ pub(crate) async fn enter<W: World>(
     for recorded in snapshot.pods {
         agent.pods.begin_restoring(recorded.clone()).await?;
         agent.world.hold_certificate(&recorded.record);
+        // What was on its way in or out drains now; whoever takes running pods in and out sees it.
+        if recorded.phase == Phase::Out {
+            continue;
+        }
         let pod = recorded.record.pod.key();
         lanes.entry(pod).or_default().push(recorded);
     }
@@ -207,7 +213,7 @@ async fn attempt<W: World>(agent: &Agent<W>, pod: &Recorded) -> Result<Attempt, 
 }
 
 /// Whether the namespace, although it is the same, has none of the addresses that the pod had.
-async fn has_lost_its_addresses<W: World>(
+pub(crate) async fn has_lost_its_addresses<W: World>(
     agent: &Agent<W>,
     record: &PodRecord,
     netns: &Arc<OwnedFd>,

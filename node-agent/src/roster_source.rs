@@ -31,7 +31,7 @@ pub(crate) async fn follow(
     loop {
         if read(&path, &roster) {
             pending.take();
-            say_flips(&pods, roster.borrow().as_deref(), &excluded_namespaces);
+            say_renamed(&pods, roster.borrow().as_deref(), &excluded_namespaces);
         }
         let Some(watch) = watch.as_mut() else {
             return std::future::pending().await;
@@ -62,21 +62,18 @@ fn read(path: &std::path::Path, roster: &watch::Sender<Option<Arc<Roster>>>) -> 
     }
 }
 
-/// Running pods do not change sides yet; an operator who edited the file must hear so.
-fn say_flips(pods: &Pods, roster: Option<&Roster>, excluded_namespaces: &[String]) {
+/// A running pod keeps the identity it has; an operator who edited the file must hear so.
+fn say_renamed(pods: &Pods, roster: Option<&Roster>, excluded_namespaces: &[String]) {
     for entry in pods.view().iter() {
         let record = &entry.record;
-        match decide(roster, excluded_namespaces, &record.pod) {
-            Decision::InMesh(member) if member.service_account == record.service_account => {}
-            Decision::InMesh(member) => tracing::warn!(
+        if let Decision::InMesh(member) = decide(roster, excluded_namespaces, &record.pod)
+            && member.service_account != record.service_account
+        {
+            tracing::warn!(
                 pod = %record.pod, enrolled_as = record.service_account,
                 listed_as = member.service_account,
                 "the pod's service account changed in the pods file; the running pod keeps its own"
-            ),
-            Decision::NotInMesh { reason } | Decision::Unknown { reason } => tracing::warn!(
-                pod = %record.pod, reason,
-                "the pod is no longer of the mesh; the running pod stays enrolled until deleted"
-            ),
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Asks a running agent for its pods and shows them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -29,6 +30,8 @@ pub(crate) enum StatusError {
 struct Dump {
     pods: Vec<Pod>,
     readiness: Vec<String>,
+    #[serde(default)]
+    troubles: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +99,9 @@ fn table(dump: &Dump) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
+    for (pod, why) in &dump.troubles {
+        let _ = writeln!(text, "{pod}: {why}");
+    }
     text
 }
 
@@ -126,7 +132,8 @@ mod tests {
         let address = answering(
             "HTTP/1.0 200 OK\r\n\r\n{\"readiness\":[],\"pods\":[{\"namespace\":\"shop\",\
              \"name\":\"cart-0\",\"serviceAccount\":\"cart\",\"stage\":\"enrolled\",\
-             \"addresses\":[\"10.0.0.7\"],\"containerId\":\"0123456789abcdef\"}]}",
+             \"addresses\":[\"10.0.0.7\"],\"containerId\":\"0123456789abcdef\"}],\
+             \"troubles\":{\"shop/web-0\":\"no certificate yet\"}}",
         );
         let text = status(address).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -142,6 +149,7 @@ mod tests {
                 "0123456789ab"
             ]
         );
+        assert_eq!(lines[3], "shop/web-0: no certificate yet");
         assert_eq!(lines[1].find("STATE"), lines[2].find("enrolled"));
     }
 

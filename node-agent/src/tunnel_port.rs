@@ -60,6 +60,11 @@ impl TunnelPort {
         self.0.alive(patience).await
     }
 
+    /// Serves what the pod has to its end, bounded; how many were left.
+    pub(crate) async fn drain_pod(&self, uid: &PodUid, patience: Duration) -> usize {
+        self.0.drain_pod(uid, patience).await.left
+    }
+
     /// Ends all connections in order, as far as time permits; how many were cut.
     pub(crate) async fn drain(&self, patience: Duration) -> usize {
         self.0.drain(patience).await.left

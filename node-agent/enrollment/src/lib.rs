@@ -7,17 +7,19 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 mod decide;
 mod life;
 mod record;
 mod roster;
 mod table;
 
+pub use changes::{Action, Change, changes};
 pub use decide::{DATAPLANE_MODE_LABEL, Decision, Member, decide};
-pub use life::{Event, LeaveReason, Obligation, OutOfOrder, Stage, Traffic};
+pub use life::{Event, LeaveReason, Obligation, OutOfOrder, Stage, Step, Traffic};
 pub use record::{
-    AttachmentKey, NamespaceId, PodKey, PodRecord, PodRef, Recorded, SNAPSHOT_VERSION, Snapshot,
-    SnapshotError,
+    AttachmentKey, NamespaceId, Phase, PodKey, PodRecord, PodRef, Recorded, SNAPSHOT_VERSION,
+    Snapshot, SnapshotError,
 };
-pub use roster::{ListedPod, PodsFile, Roster, RosterMistakes};
+pub use roster::{ListedPod, Place, PodsFile, Roster, RosterMistakes};
 pub use table::{Begun, Entry, Table, TableError};

@@ -1,5 +1,7 @@
 //! The life of one pod in the mesh, as a state machine without effects.
 
+use crate::record::Phase;
+
 /// Where a pod is on its way into the mesh, in it, or out of it.
 ///
 /// Listeners come before rules, so that no captured connection finds nobody; rules come before the
@@ -15,6 +17,18 @@
 ///     │  └─CertificateReady: Held becomes Ready
 ///     │
 ///  Restoring ──Restored──▶ Enrolled(Held)          (agent restarted, pod still running)
+///
+///  A pod that runs already is taken in by the agent alone, and nothing of its is held meanwhile:
+///  the certificate comes first, and before rules go in it is on record that they may be there.
+///
+///  Joining(Certificate) ──CertificateReady──▶ Joining(Listeners) ──ListenersOpen──┐
+///                                                                                 ▼
+///  Joining(Probe) ◀──RulesInstalled── Joining(Rules) ◀──Recorded── Joining(Intent)
+///     │                                    ▲
+///     └─ProbePassed──▶ Joining(Record) ──Recorded──▶ Enrolled(Ready)
+///                                          │
+///  Joining(Rules and later), Enrolled ──Drain──▶ Draining ──Leave──▶ as below
+///                                          └──Rejoin── Draining
 ///
 ///  any of these ──Leave(reason)──▶ Leaving(what to undo, in order) ──Undone──▶ Gone
 /// ```
@@ -34,10 +48,32 @@ pub enum Stage {
     Enrolled(Traffic),
     /// The pod was enrolled before the agent restarted, and is being taken up again.
     Restoring,
+    /// The pod runs and is being taken in.
+    Joining(Step),
+    /// The pod runs on outside the mesh: nothing new is captured, what was captured goes on to its
+    /// end.
+    Draining,
     /// The pod is being taken out; holds what remains to be undone.
     Leaving(Vec<Obligation>),
     /// Nothing of the pod is left.
     Gone,
+}
+
+/// A step of taking in a pod that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The certificate is waited for; nothing of the pod is changed without one.
+    Certificate,
+    /// The tunnel opens listeners in the pod's namespace.
+    Listeners,
+    /// It is being written down that rules may be there from now on.
+    Intent,
+    /// Rules are put in, sparing what is open.
+    Rules,
+    /// The way through the rules to the listeners is tried.
+    Probe,
+    /// It is being written down that the pod is in.
+    Record,
 }
 
 /// Whether an enrolled pod's mesh traffic can flow.
@@ -66,6 +102,10 @@ pub enum Event {
     Recorded,
     /// The listeners exist again and the rules are as they should be.
     Restored,
+    /// The pod goes on outside the mesh, or could not be taken in while it runs.
+    Drain,
+    /// A pod that drains belongs to the mesh again.
+    Rejoin,
     /// The pod must be taken out.
     Leave(LeaveReason),
     /// All that had to be undone is undone.
@@ -77,6 +117,8 @@ pub enum Event {
 pub enum LeaveReason {
     /// A step of enrolment failed, or the plugin went away before it was told the outcome.
     EnrolmentFailed,
+    /// The pod runs on outside the mesh, and what was captured has ended.
+    Unlabelled,
     /// The runtime said DEL, or GC no longer lists the attachment.
     Deleted,
     /// The network namespace no longer exists, so neither do the rules in it; or the pod's addresses
@@ -87,7 +129,8 @@ pub enum LeaveReason {
     Replaced,
 }
 
-/// One thing to undo. Rules go first, or traffic would be led to listeners that are gone.
+/// One thing to undo. Rules that capture go before listeners, or traffic would be led to listeners
+/// that are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obligation {
     /// Take the rules out of the pod's namespace, as far as they are there.
@@ -110,6 +153,23 @@ pub struct OutOfOrder {
     pub event: Event,
 }
 
+impl Step {
+    /// The stage after `event`, if it can come in this step.
+    fn after(self, event: Event) -> Option<Stage> {
+        Some(match (self, event) {
+            (Self::Certificate, Event::CertificateReady) => Stage::Joining(Self::Listeners),
+            (Self::Listeners, Event::ListenersOpen) => Stage::Joining(Self::Intent),
+            (Self::Intent, Event::Recorded) => Stage::Joining(Self::Rules),
+            (Self::Rules, Event::RulesInstalled) => Stage::Joining(Self::Probe),
+            (Self::Probe, Event::ProbePassed) => Stage::Joining(Self::Record),
+            (Self::Record, Event::Recorded) => Stage::Enrolled(Traffic::Ready),
+            // Rules may be there, and connections captured by them.
+            (Self::Rules | Self::Probe | Self::Record, Event::Drain) => Stage::Draining,
+            _ => return None,
+        })
+    }
+}
+
 impl Stage {
     /// The stage after `event`.
     ///
@@ -125,6 +185,12 @@ impl Stage {
             (Self::Recording(traffic), Event::Recorded) => Self::Enrolled(traffic),
             (Self::Restoring, Event::Restored) => Self::Enrolled(Traffic::Held),
             (Self::Enrolled(_), Event::CertificateReady) => Self::Enrolled(Traffic::Ready),
+            (Self::Joining(step), event) if !matches!(event, Event::Leave(_)) => {
+                let stage = Self::Joining(step);
+                step.after(event).ok_or(OutOfOrder { stage, event })?
+            }
+            (Self::Enrolled(_), Event::Drain) => Self::Draining,
+            (Self::Draining, Event::Rejoin) => Self::Joining(Step::Rules),
             (Self::Leaving(_), Event::Undone) => Self::Gone,
             (stage @ (Self::Leaving(_) | Self::Gone), event @ Event::Leave(_)) => {
                 return Err(OutOfOrder { stage, event });
@@ -138,11 +204,22 @@ impl Stage {
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         match self {
-            Self::Recording(_) | Self::Enrolled(_) | Self::Restoring => true,
+            Self::Recording(_) | Self::Enrolled(_) | Self::Restoring | Self::Draining => true,
+            Self::Joining(step) => !matches!(step, Step::Certificate | Step::Listeners),
             // A pod on its way out stays recorded until its rules and listeners are gone, so that
             // a restart in between finishes the job instead of losing it.
             Self::Leaving(obligations) => obligations.contains(&Obligation::ForgetRecord),
             _ => false,
+        }
+    }
+
+    /// What a restart does with a pod that is recorded in this stage.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Joining(Step::Record) => Phase::In,
+            Self::Joining(_) | Self::Draining | Self::Leaving(_) => Phase::Out,
+            _ => Phase::In,
         }
     }
 
@@ -152,14 +229,27 @@ impl Stage {
         use Obligation::{CloseListeners, ForgetRecord, ReleaseCertificate, RemoveRules};
         let all: &[Obligation] = match self {
             // Opening may have failed half-way: closing what is not open is harmless.
-            Self::Opening => &[CloseListeners, ReleaseCertificate],
+            Self::Opening | Self::Joining(Step::Listeners) => &[CloseListeners, ReleaseCertificate],
+            Self::Joining(Step::Certificate) => &[ReleaseCertificate],
+            Self::Joining(Step::Intent) => &[CloseListeners, ReleaseCertificate, ForgetRecord],
             // The plugin undoes its rules too, but it may be dead.
             Self::Installing | Self::Probing | Self::AwaitingCertificate => {
                 &[RemoveRules, CloseListeners, ReleaseCertificate]
             }
-            Self::Recording(_) | Self::Enrolled(_) | Self::Restoring => &[
+            Self::Recording(_)
+            | Self::Enrolled(_)
+            | Self::Restoring
+            | Self::Joining(Step::Rules | Step::Probe | Step::Record) => &[
                 RemoveRules,
                 CloseListeners,
+                ReleaseCertificate,
+                ForgetRecord,
+            ],
+            // Its rules lead nothing new to the listeners. What is still captured must be cut before
+            // the rules go, or the application's next bytes would leave in clear.
+            Self::Draining => &[
+                CloseListeners,
+                RemoveRules,
                 ReleaseCertificate,
                 ForgetRecord,
             ],
@@ -167,7 +257,7 @@ impl Stage {
             Self::Gone => &[],
         };
         let spared: &[Obligation] = match reason {
-            LeaveReason::EnrolmentFailed | LeaveReason::Deleted => &[],
+            LeaveReason::EnrolmentFailed | LeaveReason::Deleted | LeaveReason::Unlabelled => &[],
             LeaveReason::NamespaceGone => &[RemoveRules],
             LeaveReason::Replaced => &[RemoveRules, CloseListeners],
         };

@@ -101,6 +101,24 @@ pub struct PodRecord {
     pub plan: serde_json::Value,
 }
 
+/// What a restart does with a recorded attachment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// It is served again.
+    #[default]
+    In,
+    /// It was on its way in or out while it ran: it is taken out to the end.
+    Out,
+}
+
+impl Phase {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_in(&self) -> bool {
+        *self == Self::In
+    }
+}
+
 /// An attachment in the persisted state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +129,9 @@ pub struct Recorded {
     /// Whether the plugin was told that the pod may start. If not, its ADD may have failed since,
     /// and only what the kernel shows tells whether the pod is in the mesh.
     pub admitted: bool,
+    /// What a restart does with it.
+    #[serde(default, skip_serializing_if = "Phase::is_in")]
+    pub phase: Phase,
 }
 
 /// The persisted state: all attachments that a restart must bring back.
@@ -207,6 +228,7 @@ mod tests {
         Snapshot::of(vec![Recorded {
             record,
             admitted: true,
+            phase: Phase::In,
         }])
     }
 
@@ -214,6 +236,15 @@ mod tests {
     fn what_is_written_is_read_again() {
         let bytes = snapshot().encode().unwrap();
         assert_eq!(Snapshot::decode(&bytes).unwrap(), snapshot());
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_read_as_such_and_older_files_as_in() {
+        let mut out = snapshot();
+        out.pods[0].phase = Phase::Out;
+        assert_eq!(Snapshot::decode(&out.encode().unwrap()).unwrap(), out);
+        let text = String::from_utf8(snapshot().encode().unwrap()).unwrap();
+        assert!(!text.contains("phase"), "an older agent reads it: {text}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The pods file: its document types, and the roster it becomes once it makes sense.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Deserialize;
+
+use crate::record::AttachmentKey;
 
 /// The document: which namespaces and pods there are, with the labels that decide membership.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -42,6 +45,49 @@ pub struct ListedPod {
     /// Its uid; when given, a pod of the same name with another uid is not this one.
     #[serde(default)]
     pub uid: Option<String>,
+    /// Path of its network namespace, if it runs already; then it is taken in and out as its
+    /// labels say. Without it, the pod is enrolled when the runtime adds it.
+    #[serde(default)]
+    pub netns: Option<String>,
+    /// Its addresses; needed with `netns`, whose namespace must carry them.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// The sandbox's id at the runtime, by which the runtime will delete it; needed with `netns`.
+    #[serde(default)]
+    pub container_id: Option<String>,
+    /// The interface's name in the pod.
+    #[serde(default = "default_ifname")]
+    pub ifname: String,
+}
+
+/// Where a pod runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The attachment, as the runtime will name it when it deletes the pod.
+    pub attachment: AttachmentKey,
+    /// Path of its network namespace.
+    pub netns: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl ListedPod {
+    /// Where it runs, if that is listed.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        Some(Place {
+            attachment: AttachmentKey {
+                container_id: self.container_id.clone()?,
+                ifname: self.ifname.clone(),
+            },
+            netns: self.netns.clone()?,
+            addresses: self.addresses.iter().map(IpAddr::to_canonical).collect(),
+        })
+    }
+}
+
+fn default_ifname() -> String {
+    "eth0".to_owned()
 }
 
 fn default_service_account() -> String {
@@ -72,6 +118,11 @@ impl Roster {
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&ListedPod> {
         // A lookup by two borrowed parts would need a borrowed pair type; ADD is not that hot.
         self.pods.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// All pods that are listed.
+    pub fn pods(&self) -> impl Iterator<Item = &ListedPod> {
+        self.pods.values()
     }
 
     /// How many pods are listed.
@@ -111,6 +162,7 @@ impl Roster {
         check_name(place, "namespace", &pod.namespace, mistakes);
         check_name(place, "name", &pod.name, mistakes);
         check_name(place, "serviceAccount", &pod.service_account, mistakes);
+        check_place(place, &pod, mistakes);
         let key = (pod.namespace.clone(), pod.name.clone());
         if let Some(twice) = self.pods.insert(key, pod) {
             let ListedPod {
@@ -130,6 +182,29 @@ fn check_name(place: &str, field: &str, value: &str, mistakes: &mut Vec<String>)
             "{place}.{field}: expected a name of lower-case letters, digits, dashes and dots, \
              found {value:?}"
         ));
+    }
+}
+
+/// A pod that runs is said to run somewhere, completely or not at all.
+fn check_place(place: &str, pod: &ListedPod, mistakes: &mut Vec<String>) {
+    let Some(netns) = &pod.netns else { return };
+    if !netns.starts_with('/') {
+        mistakes.push(format!(
+            "{place}.netns: expected the path of a network namespace from the root, found {netns:?}"
+        ));
+    }
+    if pod.addresses.is_empty() {
+        mistakes.push(format!(
+            "{place}.addresses: a pod with netns needs its addresses, which its namespace must carry"
+        ));
+    }
+    if pod.container_id.as_deref().unwrap_or_default().is_empty() {
+        mistakes.push(format!(
+            "{place}.containerId: a pod with netns needs the id by which the runtime will delete it"
+        ));
+    }
+    if pod.ifname.is_empty() {
+        mistakes.push(format!("{place}.ifname: expected the name of an interface"));
     }
 }
 
@@ -189,6 +264,35 @@ mod tests {
         assert_eq!(mistakes.0.len(), expected.len(), "{mistakes}");
         for (mistake, place) in mistakes.0.iter().zip(expected) {
             assert!(mistake.starts_with(place), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_runs_says_where() {
+        let listed = roster(json!({"pods": [
+            {"namespace": "shop", "name": "cart-0", "netns": "/run/netns/x", "containerId": "c1",
+             "addresses": ["10.0.0.7", "::ffff:10.0.0.8", "fd00::7"]},
+            {"namespace": "shop", "name": "web-0", "addresses": ["10.0.0.9"]},
+        ]}))
+        .unwrap();
+        let place = listed.pod("shop", "cart-0").unwrap().place().unwrap();
+        assert_eq!(place.attachment.to_string(), "c1/eth0");
+        assert_eq!(place.netns, "/run/netns/x");
+        let addresses: Vec<String> = place.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.0.0.7", "10.0.0.8", "fd00::7"]);
+        assert_eq!(listed.pod("shop", "web-0").unwrap().place(), None);
+
+        let halves = roster(json!({"pods": [
+            {"namespace": "shop", "name": "a", "netns": "netns/x", "ifname": ""},
+        ]}))
+        .unwrap_err();
+        let expected = ["netns: ", "addresses: ", "containerId: ", "ifname: "];
+        assert_eq!(halves.0.len(), expected.len(), "{halves}");
+        for (mistake, field) in halves.0.iter().zip(expected) {
+            assert!(
+                mistake.starts_with(&format!("pods[0].{field}")),
+                "{mistake}"
+            );
         }
     }
 

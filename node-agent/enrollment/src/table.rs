@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::life::{Event, Obligation, OutOfOrder, Stage};
-use crate::record::{AttachmentKey, PodKey, PodRecord, Recorded, Snapshot};
+use crate::life::{Event, Obligation, OutOfOrder, Stage, Step};
+use crate::record::{AttachmentKey, Phase, PodKey, PodRecord, Recorded, Snapshot};
 
 /// One attachment in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,7 @@ impl Entry {
         Recorded {
             record: Arc::clone(&self.record),
             admitted: self.admitted,
+            phase: self.stage.phase(),
         }
     }
 }
@@ -64,14 +65,48 @@ impl Table {
         })
     }
 
-    /// Enters an attachment that was there before a restart.
-    pub fn begin_restoring(&mut self, recorded: Recorded) -> Begun {
-        let Recorded { record, admitted } = recorded;
+    /// Enters an attachment of a pod that runs already.
+    pub fn begin_joining(&mut self, record: Arc<PodRecord>) -> Begun {
         self.enter(Entry {
             record,
-            stage: Stage::Restoring,
+            stage: Stage::Joining(Step::Certificate),
+            admitted: false,
+        })
+    }
+
+    /// Enters an attachment that was there before a restart.
+    pub fn begin_restoring(&mut self, recorded: Recorded) -> Begun {
+        let Recorded {
+            record,
+            admitted,
+            phase,
+        } = recorded;
+        self.enter(Entry {
+            record,
+            stage: match phase {
+                Phase::In => Stage::Restoring,
+                Phase::Out => Stage::Draining,
+            },
             admitted,
         })
+    }
+
+    /// Notes that another plan is in force for an attachment.
+    ///
+    /// # Errors
+    /// When the attachment is not there.
+    pub fn replan(
+        &mut self,
+        key: &AttachmentKey,
+        plan: serde_json::Value,
+    ) -> Result<Arc<PodRecord>, TableError> {
+        let entry = self.entries.get_mut(key);
+        let entry = entry.ok_or_else(|| TableError::NotThere(key.clone()))?;
+        entry.record = Arc::new(PodRecord {
+            plan,
+            ..PodRecord::clone(&entry.record)
+        });
+        Ok(Arc::clone(&entry.record))
     }
 
     fn enter(&mut self, entry: Entry) -> Begun {

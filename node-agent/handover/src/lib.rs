@@ -1,11 +1,11 @@
 //! What holder, worker and successor say to each other: the messages, their versions, and when a
 //! worker that died is started again.
 //!
-//! It refuses to touch a socket, a descriptor or a clock: packets are bytes, descriptors are only
+//! It refuses to touch a socket, a descriptor or a clock: messages are bytes, descriptors are only
 //! counted, time is an argument. It owns the vocabulary and the versions of these conversations.
 //!
-//! One packet is one JSON document (`SOCK_SEQPACKET` keeps them apart), with the version it is
-//! written in. Descriptors ride with the packet; each message says in its comment which.
+//! One message is one JSON document (`SOCK_SEQPACKET` keeps them apart), with the version it is
+//! written in. Descriptors ride with it; each message says in its comment which.
 //!
 //! | version | what it added |
 //! |---|---|
@@ -25,7 +25,7 @@ pub use message::{
 };
 pub use restarts::{Restart, Restarts};
 pub use version::{Mismatch, SPOKEN, Spoken};
-pub use wire::{MAX_PACKET, WireError, decode, encode};
+pub use wire::{MAX_MESSAGE, WireError, decode, encode};
 
 #[cfg(test)]
 mod tests;

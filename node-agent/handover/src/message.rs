@@ -80,6 +80,18 @@ pub enum Job {
         /// The plan.
         plan: RedirectPlan,
     },
+    /// Capture a pod that runs, sparing the connections it has; answer with the plan in force.
+    Capture {
+        /// The plan.
+        plan: RedirectPlan,
+    },
+    /// Spare no more the connections that have ended; answer with the plan in force, if it changed.
+    SpareFewer {
+        /// The plan.
+        plan: RedirectPlan,
+    },
+    /// Count the connections that the tunnel has in the pod.
+    Served,
     /// Take the rules of a plan out.
     Undo {
         /// The plan.
@@ -97,6 +109,10 @@ pub enum JobDone {
     Addresses(Vec<IpAddr>),
     /// How the rules differ, or differed.
     Drift(Vec<String>),
+    /// A plan, where there is one to tell.
+    Plan(Option<RedirectPlan>),
+    /// A number of connections.
+    Count(usize),
     /// Nothing more is to be said.
     Done,
 }

@@ -76,7 +76,7 @@ fn what_is_no_message_and_what_is_too_large_is_refused() {
             Err(WireError::Malformed(_))
         ));
     }
-    let why = "x".repeat(MAX_PACKET);
+    let why = "x".repeat(MAX_MESSAGE);
     assert!(matches!(
         encode(1, &FromPredecessor::Refused { why }),
         Err(WireError::TooLarge(_))

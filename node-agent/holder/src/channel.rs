@@ -1,15 +1,21 @@
 //! A conversation over a Unix socket that keeps packets apart, with descriptors.
 
 use std::collections::VecDeque;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
-use node_agent_handover::{MAX_PACKET, WireError, decode, encode};
+use node_agent_handover::{MAX_MESSAGE, WireError, decode, encode};
 use node_agent_namespace::{recv_with_fds, send_with_fds};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// The largest packet, bytes: a Unix socket takes several at once with the kernel's default buffers.
+const MAX_PACKET: usize = 64 << 10;
+/// The packet of a message that is larger: it is in a file in memory, which rides along first.
+const IN_A_FILE: &[u8] = b"@";
 /// Packets that may wait for the other side; beyond it is not listening any more.
 const MAX_WAITING: usize = 4096;
 
@@ -66,7 +72,7 @@ impl Channel {
     #[must_use]
     pub fn new(socket: OwnedFd, version: u16) -> Self {
         // Larger buffers only make sending smoother.
-        if let Err(error) = setsockopt(&socket, sockopt::SndBuf, &(2 * MAX_PACKET)) {
+        if let Err(error) = setsockopt(&socket, sockopt::SndBuf, &(4 * MAX_PACKET)) {
             tracing::debug!(%error, "the link keeps its default buffer");
         }
         Self {
@@ -109,7 +115,12 @@ impl Channel {
         if self.waiting.len() >= MAX_WAITING {
             return Err(ChannelError::Stuck);
         }
-        self.waiting.push_back(Packet { bytes, fds });
+        let packet = if bytes.len() <= MAX_PACKET {
+            Packet { bytes, fds }
+        } else {
+            in_a_file(&bytes, fds).map_err(ChannelError::Kernel)?
+        };
+        self.waiting.push_back(packet);
         self.flush()
     }
 
@@ -159,9 +170,45 @@ impl Channel {
                 };
             }
         };
-        let (_, message) = decode(&self.buffer[..count])?;
+        let packet = &self.buffer[..count];
+        let (message, fds) = if packet == IN_A_FILE {
+            out_of_a_file(fds)?
+        } else {
+            (decode(packet)?.1, fds)
+        };
         Ok(Some(Received { message, fds }))
     }
+}
+
+fn in_a_file(bytes: &[u8], fds: Vec<OwnedFd>) -> io::Result<Packet> {
+    let mut file = File::from(memfd_create("message", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    let fds = [file.into()].into_iter().chain(fds).collect();
+    Ok(Packet {
+        bytes: IN_A_FILE.to_vec(),
+        fds,
+    })
+}
+
+fn out_of_a_file<T: DeserializeOwned>(
+    fds: Vec<OwnedFd>,
+) -> Result<(T, Vec<OwnedFd>), ChannelError> {
+    let mut fds = fds.into_iter();
+    let lacking = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message came without its file",
+        )
+    };
+    let file = fds.next().ok_or_else(lacking);
+    let mut bytes = Vec::new();
+    file.and_then(|file| {
+        let mut file = File::from(file);
+        file.rewind()?;
+        file.take(MAX_MESSAGE as u64).read_to_end(&mut bytes)
+    })
+    .map_err(ChannelError::Kernel)?;
+    Ok((decode(&bytes)?.1, fds.collect()))
 }
 
 impl AsRawFd for Channel {

@@ -10,7 +10,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, pipe2};
-use node_agent_handover::{Answer, Job, JobDone};
+use node_agent_handover::{Answer, Job, JobDone, MAX_MESSAGE};
 use node_agent_namespace::{self as namespace, Netns};
 
 use crate::process::{Forked, Watched, exit_at_once, fork};
@@ -18,7 +18,7 @@ use crate::process::{Forked, Watched, exit_at_once, fork};
 /// A hand may take this long beyond its own deadline to say so.
 const GRACE: Duration = Duration::from_secs(3);
 /// An answer is not longer.
-const MAX_ANSWER: u64 = 128 << 10;
+const MAX_ANSWER: u64 = MAX_MESSAGE as u64;
 
 /// A hand at work. Dropping it ends the work.
 #[derive(Debug)]
@@ -156,6 +156,16 @@ fn in_namespace(job: &Job, netns: &Netns, until: Instant) -> Result<JobDone, Ans
             Ok(JobDone::Drift(
                 drift.iter().map(ToString::to_string).collect(),
             ))
+        }
+        Job::Capture { plan } => namespace::capture_running(netns, plan, until)
+            .map(|plan| JobDone::Plan(Some(plan)))
+            .map_err(failed),
+        Job::SpareFewer { plan } => namespace::spare_fewer(netns, plan, until)
+            .map(JobDone::Plan)
+            .map_err(failed),
+        Job::Served => {
+            let all = namespace::connections(netns).map_err(failed)?;
+            Ok(JobDone::Count(node_agent_redirect::served(&all)))
         }
         Job::Undo { plan } => namespace::undo(netns, plan, until)
             .map(|()| JobDone::Done)

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::socket::{SockFlag, SockType, socketpair};
-use node_agent_handover::{FromWorker, SPOKEN, ToWorker};
+use node_agent_handover::{FromPredecessor, FromWorker, SPOKEN, ToWorker};
 
 use crate::channel::{Channel, ChannelError, Received};
 use crate::door::{Door, DoorError};
@@ -37,6 +37,18 @@ fn messages_and_descriptors_arrive_one_by_one() {
     ));
     let gone = theirs.send(&FromWorker::Pong, Vec::new());
     assert!(matches!(gone, Err(ChannelError::Gone)));
+}
+
+#[test]
+fn a_large_message_arrives_whole_with_what_rides_along() {
+    let (mut ours, theirs) = Channel::pair(SPOKEN.max).unwrap();
+    let mut theirs = Channel::new(theirs, SPOKEN.max);
+    let why = "x".repeat(1 << 20);
+    let large = FromPredecessor::Refused { why };
+    let (read, _write) = std::io::pipe().unwrap();
+    ours.send(&large, vec![OwnedFd::from(read)]).unwrap();
+    let received = theirs.receive::<FromPredecessor>().unwrap().unwrap();
+    assert!(received.message == large && received.fds.len() == 1);
 }
 
 #[test]

@@ -117,7 +117,9 @@ settings! {
     /// boot.
     state_dir "stateDir": PathBuf = Default::Is("/var/lib/ambient"), Limits::Any, "";
     /// File that names ambient namespaces, pods and their service accounts. Read again when it
-    /// changes; a file with mistakes is reported and the last good one stays in force.
+    /// changes; a file with mistakes is reported and the last good one stays in force. A pod listed
+    /// with netns, addresses and containerId is taken in and out while it runs, without cutting
+    /// connections.
     pods_file "podsFile": Option<PathBuf> = Default::Absent, Limits::Any, "";
     /// File with the mesh's workloads, services and policies. Read again when it changes; a file
     /// with mistakes is reported and the last good one stays in force.
@@ -179,8 +181,8 @@ settings! {
     /// How long connecting to a peer or to an application may take.
     connect_timeout "connectTimeout": Duration =
         Default::Is("10s"), Limits::Span("100ms", "2m"), "";
-    /// How long connections may go on after the agent was asked to stop; what is left then is cut
-    /// and reported.
+    /// How long connections may go on after the agent was asked to stop, or after a running pod was
+    /// taken out of the mesh; what is left then is cut and reported.
     drain_deadline "drainDeadline": Duration =
         Default::Is("5s"), Limits::Span("0s", "24h"), "";
     /// How long a tunnel without streams is kept for the next connection.

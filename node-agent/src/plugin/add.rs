@@ -17,7 +17,7 @@ use tokio::time::{timeout, timeout_at};
 use super::failure::AddError;
 use super::link::{Link, LinkError};
 use crate::agent::Agent;
-use crate::leave::{leave, undo};
+use crate::leave::{leave, replace};
 use crate::world::World;
 
 /// Answers one ADD. The error is what was told to the plugin, for the log.
@@ -126,27 +126,7 @@ impl Candidate {
     async fn begin<W: World>(&self, agent: &Agent<W>) -> Result<(), AddError> {
         let begun = agent.pods.begin(Arc::clone(&self.record)).await?;
         agent.world.hold_certificate(&self.record);
-        if let Some(replaced) = begun.replaced {
-            let obligations = replaced.stage.obligations(LeaveReason::Replaced);
-            undo(agent, &replaced.record, &obligations, None, UNDO_BUDGET).await;
-        }
-        let other_namespace = !begun.older.is_empty();
-        for older in begun.older {
-            if let Some(entry) = agent.pods.get(&older).await? {
-                leave(
-                    agent,
-                    &entry.record,
-                    LeaveReason::Replaced,
-                    None,
-                    UNDO_BUDGET,
-                )
-                .await;
-            }
-        }
-        if other_namespace {
-            // The listeners of the dead sandbox must not be taken for this one's.
-            agent.world.close_listeners(&self.record.pod.key()).await;
-        }
+        replace(agent, begun, &self.record.pod.key(), UNDO_BUDGET).await?;
         Ok(())
     }
 

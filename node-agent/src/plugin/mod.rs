@@ -9,4 +9,6 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use others::del;
 pub(crate) use server::serve;

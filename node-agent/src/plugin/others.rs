@@ -59,7 +59,10 @@ pub(crate) async fn gc<W: World>(agent: &Agent<W>, request: GcRequest) -> Result
             continue;
         };
         // What is still on its way in belongs to an ADD that is newer than the list.
-        if matches!(entry.stage, Stage::Enrolled(_) | Stage::Restoring) {
+        if matches!(
+            entry.stage,
+            Stage::Enrolled(_) | Stage::Restoring | Stage::Draining
+        ) {
             take_out(agent, &entry, None, MOST).await;
             was_enrolled = true;
         }

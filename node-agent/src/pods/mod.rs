@@ -10,6 +10,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use node_agent_enrollment::{
@@ -24,6 +25,9 @@ use owner::{Command, Owner};
 
 /// What others see of the table.
 pub(crate) type View = Arc<Vec<Entry>>;
+
+/// Why pods are not where they belong, by name, for the operator.
+pub(crate) type Troubles = Arc<BTreeMap<String, String>>;
 
 /// A transition that took place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub(crate) enum PodsError {
 pub(crate) struct Pods {
     commands: mpsc::UnboundedSender<Command>,
     view: watch::Receiver<View>,
+    troubles: watch::Sender<Troubles>,
 }
 
 impl Pods {
@@ -59,7 +64,13 @@ impl Pods {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (publish, view) = watch::channel(View::default());
         let owner = Owner::new(inbox, commands.downgrade(), publish, writer);
-        (Self { commands, view }, owner.run())
+        let troubles = watch::Sender::default();
+        let pods = Self {
+            commands,
+            view,
+            troubles,
+        };
+        (pods, owner.run())
     }
 
     /// Waits for the turn to work on a pod. `pod` is what the caller believes the attachment
@@ -85,6 +96,28 @@ impl Pods {
     /// Enters an attachment that the runtime adds.
     pub(crate) async fn begin(&self, record: Arc<PodRecord>) -> Result<Begun, PodsError> {
         self.ask(|reply| Command::Begin { record, reply }).await
+    }
+
+    /// Enters an attachment of a pod that runs already.
+    pub(crate) async fn begin_joining(&self, record: Arc<PodRecord>) -> Result<Begun, PodsError> {
+        self.ask(|reply| Command::BeginJoining { record, reply })
+            .await
+    }
+
+    /// Notes that another plan is in force for an attachment.
+    pub(crate) async fn replan(
+        &self,
+        attachment: &AttachmentKey,
+        plan: serde_json::Value,
+    ) -> Result<Arc<PodRecord>, PodsError> {
+        let attachment = attachment.clone();
+        Ok(self
+            .ask(|reply| Command::Replan {
+                attachment,
+                plan,
+                reply,
+            })
+            .await??)
     }
 
     /// Enters an attachment that was there before a restart.
@@ -127,6 +160,16 @@ impl Pods {
     /// The table as it was a moment ago.
     pub(crate) fn view(&self) -> View {
         Arc::clone(&self.view.borrow())
+    }
+
+    /// Why pods are not where they belong.
+    pub(crate) fn troubles(&self) -> Troubles {
+        Arc::clone(&self.troubles.borrow())
+    }
+
+    /// Says so; only who takes running pods in and out may.
+    pub(crate) fn tell_troubles(&self, troubles: BTreeMap<String, String>) {
+        self.troubles.send_replace(Arc::new(troubles));
     }
 
     async fn ask<T>(

@@ -26,6 +26,15 @@ pub(crate) enum Command {
         record: Arc<PodRecord>,
         reply: oneshot::Sender<Begun>,
     },
+    BeginJoining {
+        record: Arc<PodRecord>,
+        reply: oneshot::Sender<Begun>,
+    },
+    Replan {
+        attachment: AttachmentKey,
+        plan: serde_json::Value,
+        reply: oneshot::Sender<Result<Arc<PodRecord>, TableError>>,
+    },
     BeginRestoring {
         recorded: Recorded,
         reply: oneshot::Sender<Begun>,
@@ -111,6 +120,18 @@ impl Owner {
                 self.note(&begun);
                 let _asker_gone = reply.send(begun);
             }
+            Command::BeginJoining { record, reply } => {
+                let begun = self.table.begin_joining(record);
+                self.note(&begun);
+                let _asker_gone = reply.send(begun);
+            }
+            Command::Replan {
+                attachment,
+                plan,
+                reply,
+            } => {
+                let _asker_gone = reply.send(self.replan(&attachment, plan));
+            }
             Command::BeginRestoring { recorded, reply } => {
                 let begun = self.table.begin_restoring(recorded);
                 self.note(&begun);
@@ -165,7 +186,8 @@ impl Owner {
     fn advance(&mut self, key: &AttachmentKey, event: Event) -> Result<Advanced, TableError> {
         let recorded = |table: &Table| {
             let entry = table.get(key)?;
-            entry.stage.is_recorded().then_some(entry.admitted)
+            let recorded = (entry.admitted, entry.stage.phase());
+            entry.stage.is_recorded().then_some(recorded)
         };
         let before = recorded(&self.table);
         let stage = self.table.advance(key, event)?;
@@ -183,6 +205,18 @@ impl Owner {
         } else {
             Generation(self.next.0 - 1)
         }
+    }
+
+    fn replan(
+        &mut self,
+        key: &AttachmentKey,
+        plan: serde_json::Value,
+    ) -> Result<Arc<PodRecord>, TableError> {
+        let record = self.table.replan(key, plan)?;
+        let recorded = self.table.get(key).is_some_and(|e| e.stage.is_recorded());
+        self.changed = true;
+        self.recorded_changed |= recorded;
+        Ok(record)
     }
 
     fn publish(&mut self) {

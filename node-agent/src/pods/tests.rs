@@ -192,3 +192,24 @@ async fn turns_are_given_in_order_and_lost_askers_are_skipped() {
     assert!(waits(&bench.pods, "c1", Some("u1")).await);
     drop(third);
 }
+
+#[tokio::test]
+async fn who_has_the_turn_hears_that_it_is_wanted() {
+    let bench = bench();
+    let key = record("c1", "u1").pod.key();
+    let first = bench
+        .pods
+        .turn(attachment("c1"), Some(key.clone()))
+        .await
+        .unwrap();
+    let unwanted = timeout(Duration::from_millis(50), first.wanted()).await;
+    assert!(unwanted.is_err(), "nobody asked");
+    let (pods, theirs) = (bench.pods.clone(), key.clone());
+    let second = tokio::spawn(async move { pods.turn(attachment("c1"), Some(theirs)).await });
+    let patience = Duration::from_secs(5);
+    timeout(patience, first.wanted()).await.unwrap();
+    drop(first);
+    let second = timeout(patience, second).await.unwrap().unwrap().unwrap();
+    let unwanted = timeout(Duration::from_millis(50), second.wanted()).await;
+    assert!(unwanted.is_err(), "nobody else asked");
+}

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use node_agent_enrollment::{AttachmentKey, PodKey};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::owner::Command;
 
@@ -21,6 +21,19 @@ pub(crate) enum Lane {
 pub(crate) struct Turn {
     lane: Lane,
     commands: mpsc::UnboundedSender<Command>,
+    /// How many wait for it.
+    wanted: watch::Receiver<usize>,
+}
+
+impl Turn {
+    /// Waits until somebody else wants to work on the pod.
+    pub(crate) async fn wanted(&self) {
+        let mut wanted = self.wanted.clone();
+        if wanted.wait_for(|count| *count > 0).await.is_err() {
+            // The owner is gone, and with it everybody who could ask.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Drop for Turn {
@@ -35,9 +48,27 @@ impl Drop for Turn {
 /// The lines of waiters; a lane is listed while somebody has its turn.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    waiting: HashMap<Lane, VecDeque<oneshot::Sender<Turn>>>,
+    waiting: HashMap<Lane, Line>,
     /// Attachments whose pod is known only from the request that waits or works for it.
     pods: HashMap<AttachmentKey, PodKey>,
+}
+
+/// Those who wait for one lane.
+#[derive(Debug, Default)]
+struct Line {
+    waiters: VecDeque<oneshot::Sender<Turn>>,
+    count: watch::Sender<usize>,
+}
+
+impl Line {
+    fn turn(&self, lane: Lane, commands: mpsc::UnboundedSender<Command>) -> Turn {
+        self.count.send_replace(self.waiters.len());
+        Turn {
+            lane,
+            commands,
+            wanted: self.count.subscribe(),
+        }
+    }
 }
 
 impl Turns {
@@ -59,21 +90,22 @@ impl Turns {
         reply: oneshot::Sender<Turn>,
         commands: mpsc::UnboundedSender<Command>,
     ) {
-        if let Some(waiters) = self.waiting.get_mut(&lane) {
-            waiters.push_back(reply);
+        if let Some(line) = self.waiting.get_mut(&lane) {
+            line.waiters.push_back(reply);
+            line.count.send_replace(line.waiters.len());
             return;
         }
-        self.waiting.insert(lane.clone(), VecDeque::new());
+        let line = self.waiting.entry(lane.clone()).or_default();
         // If the asker is gone, the turn is dropped here and comes back as EndTurn.
-        drop(reply.send(Turn { lane, commands }));
+        drop(reply.send(line.turn(lane, commands)));
     }
 
     pub(super) fn end(&mut self, lane: Lane, commands: mpsc::UnboundedSender<Command>) {
-        let Some(waiters) = self.waiting.get_mut(&lane) else {
+        let Some(line) = self.waiting.get_mut(&lane) else {
             return;
         };
-        if let Some(next) = waiters.pop_front() {
-            drop(next.send(Turn { lane, commands }));
+        if let Some(next) = line.waiters.pop_front() {
+            drop(next.send(line.turn(lane, commands)));
             return;
         }
         self.waiting.remove(&lane);

@@ -34,6 +34,7 @@ fn bench() -> Bench {
         admission_deadline: Duration::from_secs(5),
         certificate_wait: Duration::from_secs(1),
         on_missing_certificate: OnMissingCertificate::Hold,
+        drain_deadline: Duration::from_secs(5),
     };
     let (_, roster) = watch::channel(None);
     let readiness = Readiness::default();
@@ -90,7 +91,11 @@ impl Bench {
 
     async fn restored_as(&self, records: Vec<PodRecord>, admitted: bool) -> Vec<Recorded> {
         let pods = records.into_iter().map(Arc::new);
-        let recorded = pods.map(|record| Recorded { record, admitted });
+        let recorded = pods.map(|record| Recorded {
+            record,
+            admitted,
+            phase: Phase::In,
+        });
         let snapshot = Snapshot::of(recorded.collect());
         let waiting = enter(&self.agent, snapshot).await.unwrap();
         first_pass(&self.agent, waiting).await
@@ -180,6 +185,7 @@ async fn readiness_waits_for_the_first_attempt_only() {
     let snapshot = Snapshot::of(vec![Recorded {
         record,
         admitted: true,
+        phase: Phase::In,
     }]);
     let waiting = enter(&bench.agent, snapshot).await.unwrap();
     let pending = bench.agent.readiness.task("restore");

@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use node_agent_enrollment::{AttachmentKey, NamespaceId, PodRecord, PodRef, Recorded, Snapshot};
+use node_agent_enrollment::{
+    AttachmentKey, NamespaceId, Phase, PodRecord, PodRef, Recorded, Snapshot,
+};
 
 use super::*;
 
@@ -31,6 +33,7 @@ fn snapshot(names: &[&str]) -> Snapshot {
         Recorded {
             record,
             admitted: true,
+            phase: Phase::In,
         }
     };
     Snapshot::of(names.iter().map(record).collect())

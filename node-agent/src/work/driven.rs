@@ -22,7 +22,7 @@ use crate::plugin::serve;
 use crate::pods::Pods;
 use crate::state::StateWriter;
 use crate::world::real::{Place, RealWorld};
-use crate::{restore, roster_source, upkeep};
+use crate::{restore, roster_source, running, upkeep};
 
 /// Whoever drives the tunnel.
 pub(super) enum Driver {
@@ -166,7 +166,8 @@ impl OwnDriver {
         };
         driver.serve()?;
         tasks.spawn(restore::restore(Arc::clone(&agent), waiting, restored));
-        tasks.spawn(upkeep::upkeep(agent));
+        tasks.spawn(upkeep::upkeep(Arc::clone(&agent)));
+        tasks.spawn(running::run(agent));
         tracing::info!(socket = %settings.socket.display(), "serving the plugin");
         Ok(driver)
     }

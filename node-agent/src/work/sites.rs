@@ -62,6 +62,7 @@ impl Sites {
                 mesh: &shown.mesh.load(),
                 certificates: &shown.credentials.summaries(),
                 pods: &shown.pods.view(),
+                troubles: &shown.pods.troubles(),
                 pending: &shown.readiness.pending(),
                 settings: &shown.settings,
             })

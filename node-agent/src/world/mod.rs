@@ -11,7 +11,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
 use node_agent_redirect::RedirectPlan;
@@ -118,4 +118,53 @@ pub(crate) trait World: Send + Sync + 'static {
         netns: Arc<OwnedFd>,
         until: Instant,
     ) -> impl Future<Output = Result<Vec<String>, WorldError>> + Send;
+
+    /// Opens the pod's listeners, but does not tell the mesh of it yet.
+    fn listen(
+        &self,
+        record: &PodRecord,
+        netns: OwnedFd,
+    ) -> impl Future<Output = Result<(), WorldError>> + Send;
+
+    /// Tells the mesh of a pod whose listeners and rules are in place: peers come by tunnel now.
+    fn announce(&self, record: &PodRecord) -> Result<(), WorldError>;
+
+    /// Takes that back.
+    fn withdraw(&self, pod: &PodKey);
+
+    /// Whether the mesh's state, as far as it is not what we told, sends peers to the pod by tunnel.
+    fn is_sought(&self, record: &PodRecord) -> bool;
+
+    /// Waits until the pod has no connection left, or patience is over; how many are left.
+    fn drain(&self, pod: &PodKey, patience: Duration) -> impl Future<Output = usize> + Send;
+
+    /// How many connections the tunnel has a part in, as the kernel sees it: whichever process of
+    /// ours they belong to.
+    fn served(&self, netns: Arc<OwnedFd>)
+    -> impl Future<Output = Result<usize, WorldError>> + Send;
+
+    /// Captures what a running pod opens from now on; the plan that is in force then.
+    fn capture(
+        &self,
+        plan: RedirectPlan,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> impl Future<Output = Result<RedirectPlan, WorldError>> + Send;
+
+    /// Brings the rules to a plan.
+    fn apply_rules(
+        &self,
+        plan: RedirectPlan,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> impl Future<Output = Result<(), WorldError>> + Send;
+
+    /// Takes spared connections that have ended out of the rules; the plan that is in force then,
+    /// if it is another.
+    fn spare_fewer(
+        &self,
+        plan: RedirectPlan,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> impl Future<Output = Result<Option<RedirectPlan>, WorldError>> + Send;
 }

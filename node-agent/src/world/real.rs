@@ -128,17 +128,13 @@ impl World for RealWorld {
     }
 
     async fn open_listeners(&self, record: &PodRecord, netns: OwnedFd) -> Result<(), WorldError> {
-        let identity = self.identity(record).map_err(WorldError::lasting)?;
-        let uid = uid(&record.pod.key());
-        self.mesh
-            .upsert_local(uid, self.workload(record, identity.clone()));
-        self.tunnel.admit(record, identity, netns).await
+        self.announce(record)?;
+        self.listen(record, netns).await
     }
 
     async fn close_listeners(&self, pod: &PodKey) {
-        let uid = uid(pod);
-        self.tunnel.release(&uid).await;
-        self.mesh.remove_local(&uid);
+        self.tunnel.release(&uid(pod)).await;
+        self.withdraw(pod);
     }
 
     fn has_listeners(&self, pod: &PodKey) -> bool {
@@ -179,6 +175,78 @@ impl World for RealWorld {
     ) -> Result<Vec<String>, WorldError> {
         let plan = plan_of(record)?;
         drift(self.inside(netns, Job::Repair { plan }, until).await?)
+    }
+
+    async fn listen(&self, record: &PodRecord, netns: OwnedFd) -> Result<(), WorldError> {
+        let identity = self.identity(record).map_err(WorldError::lasting)?;
+        self.tunnel.admit(record, identity, netns).await
+    }
+
+    fn announce(&self, record: &PodRecord) -> Result<(), WorldError> {
+        let identity = self.identity(record).map_err(WorldError::lasting)?;
+        let uid = uid(&record.pod.key());
+        self.mesh.upsert_local(uid, self.workload(record, identity));
+        Ok(())
+    }
+
+    fn withdraw(&self, pod: &PodKey) {
+        self.mesh.remove_local(&uid(pod));
+    }
+
+    fn is_sought(&self, record: &PodRecord) -> bool {
+        let mesh = self.mesh.reader().load();
+        let network = &self.place.network;
+        record.addresses.iter().any(|address| {
+            mesh.workload_by_ip(network, *address)
+                .is_some_and(|workload| workload.protocol == Protocol::Hbone)
+        })
+    }
+
+    async fn drain(&self, pod: &PodKey, patience: Duration) -> usize {
+        self.tunnel.drain_pod(&uid(pod), patience).await
+    }
+
+    async fn served(&self, netns: Arc<OwnedFd>) -> Result<usize, WorldError> {
+        let until = Instant::now() + LISTING;
+        match self.inside(netns, Job::Served, until).await? {
+            JobDone::Count(count) => Ok(count),
+            other => Err(out_of_turn(&other)),
+        }
+    }
+
+    async fn capture(
+        &self,
+        plan: RedirectPlan,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> Result<RedirectPlan, WorldError> {
+        match self.inside(netns, Job::Capture { plan }, until).await? {
+            JobDone::Plan(Some(plan)) => Ok(plan),
+            other => Err(out_of_turn(&other)),
+        }
+    }
+
+    async fn apply_rules(
+        &self,
+        plan: RedirectPlan,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> Result<(), WorldError> {
+        self.inside(netns, Job::Apply { plan }, until)
+            .await
+            .map(drop)
+    }
+
+    async fn spare_fewer(
+        &self,
+        plan: RedirectPlan,
+        netns: Arc<OwnedFd>,
+        until: Instant,
+    ) -> Result<Option<RedirectPlan>, WorldError> {
+        match self.inside(netns, Job::SpareFewer { plan }, until).await? {
+            JobDone::Plan(plan) => Ok(plan),
+            other => Err(out_of_turn(&other)),
+        }
     }
 }
 

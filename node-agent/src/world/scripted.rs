@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
-use node_agent_redirect::{Backend, RedirectPlan};
+use node_agent_redirect::{Backend, Capture, RedirectPlan, Spared};
 use tokio::sync::watch;
 
 use super::{World, WorldError};
@@ -35,6 +35,16 @@ pub(crate) struct State {
     pub(crate) probing: Goes,
     pub(crate) certifying: Goes,
     pub(crate) removing: Goes,
+    pub(crate) capturing: Goes,
+    pub(crate) quieting: Goes,
+    /// Namespaces whose rules capture nothing new, by inode.
+    pub(crate) quiet: BTreeSet<u64>,
+    /// Connections that captured pods have.
+    pub(crate) connections: usize,
+    /// How many connections a pod has open when capture begins.
+    pub(crate) open: usize,
+    /// Pods the mesh was told of.
+    pub(crate) announced: BTreeSet<PodKey>,
     /// Addresses found in every namespace.
     pub(crate) addresses: Vec<IpAddr>,
     /// What was done, in order.
@@ -69,6 +79,12 @@ impl Scripted {
         while !wanted(&self.state()) {
             changes.changed().await.unwrap();
         }
+    }
+
+    /// Changes what the world looks like, so that those who wait see it.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changes.send_modify(|count| *count += 1);
     }
 
     fn note(&self, what: String) {
@@ -152,6 +168,7 @@ impl World for Scripted {
 
     async fn close_listeners(&self, pod: &PodKey) {
         self.state().listeners.remove(pod);
+        self.state().announced.remove(pod);
         self.note(format!("close {pod}"));
     }
 
@@ -175,6 +192,7 @@ impl World for Scripted {
         self.go(how).await?;
         let inode = self.identify(&netns)?.inode;
         self.state().rules.remove(&inode);
+        self.state().quiet.remove(&inode);
         self.note("remove rules".to_owned());
         Ok(())
     }
@@ -208,5 +226,82 @@ impl World for Scripted {
         } else {
             Vec::new()
         })
+    }
+
+    async fn listen(&self, record: &PodRecord, netns: OwnedFd) -> Result<(), WorldError> {
+        self.open_listeners(record, netns).await
+    }
+
+    fn announce(&self, record: &PodRecord) -> Result<(), WorldError> {
+        self.state().announced.insert(record.pod.key());
+        self.note("announce".to_owned());
+        Ok(())
+    }
+
+    fn withdraw(&self, pod: &PodKey) {
+        self.state().announced.remove(pod);
+        self.note("withdraw".to_owned());
+    }
+
+    fn is_sought(&self, _record: &PodRecord) -> bool {
+        false
+    }
+
+    async fn drain(&self, _pod: &PodKey, patience: Duration) -> usize {
+        let empty = self.becomes(|state| state.connections == 0);
+        drop(tokio::time::timeout(patience, empty).await);
+        self.state().connections
+    }
+
+    async fn served(&self, _netns: Arc<OwnedFd>) -> Result<usize, WorldError> {
+        Ok(self.state().connections)
+    }
+
+    async fn capture(
+        &self,
+        plan: RedirectPlan,
+        netns: Arc<OwnedFd>,
+        _until: Instant,
+    ) -> Result<RedirectPlan, WorldError> {
+        let inode = self.identify(&netns)?.inode;
+        let how = self.state().capturing;
+        self.note("capture".to_owned());
+        // Half-way: something is there even if it fails.
+        self.state().rules.insert(inode);
+        self.state().quiet.remove(&inode);
+        self.go(how).await?;
+        let open = self.state().open;
+        let spared = (0..open).map(|_| Spared {
+            local: SocketAddr::from(([10, 0, 0, 7], 80)),
+            remote: SocketAddr::from(([10, 0, 0, 9], 40_000)),
+        });
+        Ok(plan.sparing(spared.collect()))
+    }
+
+    async fn apply_rules(
+        &self,
+        plan: RedirectPlan,
+        netns: Arc<OwnedFd>,
+        _until: Instant,
+    ) -> Result<(), WorldError> {
+        let inode = self.identify(&netns)?.inode;
+        let how = self.state().quieting;
+        self.go(how).await?;
+        assert_eq!(plan.capture, Capture::NothingNew);
+        self.state().rules.insert(inode);
+        self.state().quiet.insert(inode);
+        self.note("quiet".to_owned());
+        Ok(())
+    }
+
+    async fn spare_fewer(
+        &self,
+        plan: RedirectPlan,
+        _netns: Arc<OwnedFd>,
+        _until: Instant,
+    ) -> Result<Option<RedirectPlan>, WorldError> {
+        let open = self.state().open;
+        let fewer = plan.spared.len() > open;
+        Ok(fewer.then(|| plan.sparing(plan.spared[..open].to_vec())))
     }
 }

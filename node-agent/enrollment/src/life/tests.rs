@@ -14,6 +14,13 @@ fn all_stages() -> Vec<Stage> {
         Stage::Enrolled(Traffic::Ready),
         Stage::Enrolled(Traffic::Held),
         Stage::Restoring,
+        Stage::Joining(Step::Certificate),
+        Stage::Joining(Step::Listeners),
+        Stage::Joining(Step::Intent),
+        Stage::Joining(Step::Rules),
+        Stage::Joining(Step::Probe),
+        Stage::Joining(Step::Record),
+        Stage::Draining,
         Stage::Leaving(vec![CloseListeners]),
         Stage::Gone,
     ]
@@ -29,6 +36,9 @@ fn all_events() -> Vec<Event> {
         Event::Recorded,
         Event::Restored,
         Event::Undone,
+        Event::Drain,
+        Event::Rejoin,
+        Event::Leave(LeaveReason::Unlabelled),
         Event::Leave(LeaveReason::EnrolmentFailed),
         Event::Leave(LeaveReason::Deleted),
         Event::Leave(LeaveReason::NamespaceGone),
@@ -119,8 +129,21 @@ fn a_replaced_sandbox_leaves_the_new_ones_listeners_alone() {
 }
 
 #[test]
-fn obligations_are_in_order() {
+fn rules_that_capture_go_first() {
+    let drained = [
+        CloseListeners,
+        RemoveRules,
+        ReleaseCertificate,
+        ForgetRecord,
+    ];
+    assert_eq!(
+        Stage::Draining.obligations(LeaveReason::Unlabelled),
+        drained
+    );
     for stage in all_stages() {
+        if stage == Stage::Draining {
+            continue;
+        }
         assert!(
             stage.obligations(LeaveReason::Deleted).is_sorted(),
             "{stage:?}"
@@ -161,8 +184,9 @@ fn no_other_transition_exists() {
         }
     }
     // Forward: 5 single steps, Recorded and CertificateReady from two traffic states each,
-    // Restored, Undone; leaving: 4 reasons from 9 stages.
-    assert_eq!(allowed, 5 + 2 + 2 + 1 + 1 + 36);
+    // Restored, Undone. A pod that runs: 6 steps, Drain from 3 of them and from two traffic states,
+    // Rejoin. Leaving: 5 reasons from 16 stages.
+    assert_eq!(allowed, 5 + 2 + 2 + 1 + 1 + 6 + 5 + 1 + 80);
 }
 
 #[test]
@@ -171,7 +195,106 @@ fn only_what_a_restart_must_know_is_recorded() {
         .into_iter()
         .filter(Stage::is_recorded)
         .collect();
-    assert_eq!(recorded.len(), 5, "{recorded:?}");
+    assert_eq!(recorded.len(), 10, "{recorded:?}");
     let leaving = Stage::Enrolled(Traffic::Held).on(Event::Leave(LeaveReason::Deleted));
     assert!(leaving.unwrap().is_recorded());
+}
+
+#[test]
+fn a_running_pod_gets_in_out_and_in_again() {
+    let mut stage = Stage::Joining(Step::Certificate);
+    for (event, expected) in [
+        (Event::CertificateReady, Stage::Joining(Step::Listeners)),
+        (Event::ListenersOpen, Stage::Joining(Step::Intent)),
+        (Event::Recorded, Stage::Joining(Step::Rules)),
+        (Event::RulesInstalled, Stage::Joining(Step::Probe)),
+        (Event::ProbePassed, Stage::Joining(Step::Record)),
+        (Event::Recorded, Stage::Enrolled(Traffic::Ready)),
+        (Event::Drain, Stage::Draining),
+        (Event::Rejoin, Stage::Joining(Step::Rules)),
+        (Event::Drain, Stage::Draining),
+    ] {
+        stage = stage.on(event).unwrap();
+        assert_eq!(stage, expected);
+    }
+    let all = [
+        CloseListeners,
+        RemoveRules,
+        ReleaseCertificate,
+        ForgetRecord,
+    ];
+    let leaving = stage.on(Event::Leave(LeaveReason::Unlabelled)).unwrap();
+    assert_eq!(leaving, Stage::Leaving(all.to_vec()));
+}
+
+/// Per step: what a failure undoes, whether a failure drains, and what a restart does.
+#[test]
+fn before_rules_may_be_there_it_is_on_record_that_they_may() {
+    let cases: [(Step, &[Obligation], bool, Option<Phase>); 6] = [
+        (Step::Certificate, &[ReleaseCertificate], false, None),
+        (
+            Step::Listeners,
+            &[CloseListeners, ReleaseCertificate],
+            false,
+            None,
+        ),
+        (
+            Step::Intent,
+            &[CloseListeners, ReleaseCertificate, ForgetRecord],
+            false,
+            Some(Phase::Out),
+        ),
+        (
+            Step::Rules,
+            &[
+                RemoveRules,
+                CloseListeners,
+                ReleaseCertificate,
+                ForgetRecord,
+            ],
+            true,
+            Some(Phase::Out),
+        ),
+        (
+            Step::Probe,
+            &[
+                RemoveRules,
+                CloseListeners,
+                ReleaseCertificate,
+                ForgetRecord,
+            ],
+            true,
+            Some(Phase::Out),
+        ),
+        (
+            Step::Record,
+            &[
+                RemoveRules,
+                CloseListeners,
+                ReleaseCertificate,
+                ForgetRecord,
+            ],
+            true,
+            Some(Phase::In),
+        ),
+    ];
+    for (step, undone, drains, restart) in cases {
+        let stage = Stage::Joining(step);
+        assert_eq!(
+            stage.obligations(LeaveReason::EnrolmentFailed),
+            undone,
+            "{step:?}"
+        );
+        assert_eq!(
+            stage.is_recorded().then(|| stage.phase()),
+            restart,
+            "{step:?}"
+        );
+        let drained = stage.on(Event::Drain);
+        assert_eq!(drained == Ok(Stage::Draining), drains, "{step:?}");
+    }
+    assert_eq!(Stage::Draining.phase(), Phase::Out);
+    assert_eq!(Stage::Enrolled(Traffic::Held).phase(), Phase::In);
+    let leaving = Stage::Leaving(vec![RemoveRules, ForgetRecord]);
+    assert_eq!((leaving.is_recorded(), leaving.phase()), (true, Phase::Out));
 }

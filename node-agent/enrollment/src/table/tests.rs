@@ -56,6 +56,7 @@ fn a_pod_comes_and_goes_without_trace() {
     let recorded = Recorded {
         record: Arc::clone(&pod),
         admitted: true,
+        phase: Phase::In,
     };
     assert_eq!(table.snapshot().pods, [recorded]);
     assert_eq!(leave(&mut table, &pod).len(), 4);
@@ -154,9 +155,46 @@ fn a_pod_is_admitted_only_once_its_plugin_was_told() {
     next.begin_restoring(Recorded {
         record: Arc::clone(&pod),
         admitted: false,
+        phase: Phase::In,
     });
     assert!(
         !next.snapshot().pods[0].admitted,
         "a restart does not admit anybody"
     );
+}
+
+#[test]
+fn a_pod_on_its_way_in_or_out_is_taken_out_by_a_restart() {
+    let (mut table, pod) = (Table::default(), record("c1", "eth0", "u1", 1));
+    table.begin_joining(Arc::clone(&pod));
+    assert!(table.snapshot().pods.is_empty());
+    for event in [Event::CertificateReady, Event::ListenersOpen] {
+        table.advance(&pod.attachment, event).unwrap();
+    }
+    let restarted = |table: &Table| {
+        let mut next = Table::default();
+        next.begin_restoring(table.snapshot().pods[0].clone());
+        next.get(&pod.attachment).unwrap().stage.clone()
+    };
+    assert_eq!(restarted(&table), Stage::Draining);
+    for event in [Event::Recorded, Event::RulesInstalled, Event::ProbePassed] {
+        table.advance(&pod.attachment, event).unwrap();
+    }
+    assert_eq!(restarted(&table), Stage::Restoring);
+    assert!(!table.snapshot().pods[0].admitted);
+    table.advance(&pod.attachment, Event::Recorded).unwrap();
+    assert!(table.snapshot().pods[0].admitted);
+    table.advance(&pod.attachment, Event::Drain).unwrap();
+    assert_eq!(restarted(&table), Stage::Draining);
+}
+
+#[test]
+fn another_plan_is_noted() {
+    let (mut table, pod) = (Table::default(), record("c1", "eth0", "u1", 1));
+    enrol(&mut table, &pod);
+    table.replan(&pod.attachment, "new".into()).unwrap();
+    assert_eq!(table.snapshot().pods[0].record.plan, "new");
+    assert_eq!(table.snapshot().pods[0].record.attachment, pod.attachment);
+    let nobody = record("c9", "eth0", "u9", 9).attachment.clone();
+    assert!(table.replan(&nobody, "new".into()).is_err());
 }

@@ -53,6 +53,7 @@ impl Bench {
             admission_deadline: Duration::from_secs(100),
             certificate_wait: Duration::from_secs(50),
             on_missing_certificate: OnMissingCertificate::Hold,
+            drain_deadline: Duration::from_secs(5),
         };
         change(&mut policy);
         let readiness = Readiness::default();
