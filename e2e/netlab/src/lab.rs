@@ -158,9 +158,9 @@ impl Lab {
     /// # Errors
     /// The files cannot be written.
     pub fn write_mesh(&self, mesh: &Mesh) -> Result<()> {
-        self.nodes
-            .iter()
-            .try_for_each(|node| mesh.write(&node.agent_files.pods, &node.agent_files.mesh))
+        self.nodes.iter().try_for_each(|node| {
+            mesh.write(&node.name, &node.agent_files.pods, &node.agent_files.mesh)
+        })
     }
 
     /// As [`Lab::write_mesh`], then waits until every agent knows all its workloads.

@@ -16,6 +16,8 @@ use std::path::Path;
 pub struct Mesh {
     namespaces: Vec<Value>,
     pods: Vec<Value>,
+    /// Pods that run, with the node that each is on: its namespace's path means nothing elsewhere.
+    running: Vec<(String, Value)>,
     workloads: Vec<Value>,
     services: Vec<Value>,
     policies: Vec<Value>,
@@ -53,8 +55,31 @@ impl Mesh {
         }));
     }
 
+    /// A pod that runs already, to be taken into the mesh, or out of it, where it is. Said again, the last word counts.
+    pub fn running(&mut self, pod: &Pod, service_account: &str, membership: Membership) {
+        let spec = pod.spec();
+        let same = |known: &Value| known["uid"] == spec.uid().as_str();
+        self.pods.retain(|known| !same(known));
+        self.running.retain(|(_, known)| !same(known));
+        let mode = match membership {
+            Membership::In => "ambient",
+            Membership::Out => "none",
+        };
+        let told = json!({
+            "namespace": spec.namespace,
+            "name": spec.name,
+            "serviceAccount": service_account,
+            "uid": spec.uid(),
+            "labels": {"istio.io/dataplane-mode": mode},
+            "netns": pod.netns(),
+            "addresses": pod.ips(),
+            "containerId": pod.sandbox(),
+        });
+        self.running.push((pod.node().to_owned(), told));
+    }
+
     /// A pod that runs, as every other node shall see it. `protocol`: HBONE in the mesh, TCP outside;
-    /// `services`: host name to ports.
+    /// `services`: host name to ports. Said again, the last word counts.
     pub fn workload(
         &mut self,
         pod: &Pod,
@@ -73,8 +98,10 @@ impl Mesh {
             .iter()
             .map(|(host, list)| (format!("{}/{host}", spec.namespace), ports(list)))
             .collect();
+        let uid = format!("Kubernetes//Pod/{}/{}", spec.namespace, spec.name);
+        self.workloads.retain(|known| known["uid"] != uid.as_str());
         self.workloads.push(json!({
-            "uid": format!("Kubernetes//Pod/{}/{}", spec.namespace, spec.name),
+            "uid": uid,
             "name": spec.name,
             "namespace": spec.namespace,
             "serviceAccount": service_account,
@@ -139,15 +166,27 @@ impl Mesh {
             .collect()
     }
 
-    /// Writes both files, each in one step as the agent watches. YAML reads JSON, so JSON it is.
-    pub(crate) fn write(&self, pods: &Path, mesh: &Path) -> Result<()> {
-        replace(
-            pods,
-            &json!({"namespaces": self.namespaces, "pods": self.pods}),
-        )?;
+    /// Writes both files of a node, each in one step as the agent watches. YAML reads JSON, so JSON it is.
+    pub(crate) fn write(&self, node: &str, pods: &Path, mesh: &Path) -> Result<()> {
+        let running = self.running.iter().filter(|(on, _)| on == node);
+        let told: Vec<&Value> = self
+            .pods
+            .iter()
+            .chain(running.map(|(_, told)| told))
+            .collect();
+        replace(pods, &json!({"namespaces": self.namespaces, "pods": told}))?;
         let known = json!({"workloads": self.workloads, "services": self.services, "policies": self.policies});
         replace(mesh, &known)
     }
+}
+
+/// Whether a pod that runs shall be in the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It shall.
+    In,
+    /// It shall not.
+    Out,
 }
 
 /// A list of the mesh file.

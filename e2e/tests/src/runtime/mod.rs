@@ -8,7 +8,7 @@ mod stats;
 mod table;
 
 pub use chain::{Added, Network, Ran, execute};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, listeners, our_rules};
 pub use spy::{Seen, Spy};
 pub use stats::Times;
 pub use table::Table;

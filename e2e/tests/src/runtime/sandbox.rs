@@ -79,28 +79,42 @@ impl Sandbox {
     /// # Errors
     /// They cannot be listed.
     pub fn our_rules(&self) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for name in ["iptables-save", "ip6tables-save"] {
-            let program = find_program(name)?;
-            let text = inside(&self.path, || run(&mut Command::new(program)))?.context(name)?;
-            found.extend(
-                text.lines()
-                    .filter(|line| line.contains("ISTIO_"))
-                    .map(str::to_owned),
-            );
-        }
-        Ok(found)
+        our_rules(&self.path)
     }
-}
 
-impl Sandbox {
     /// The mesh's ports that something listens on in it.
     ///
     /// # Errors
     /// The kernel's list cannot be read.
     pub fn listeners(&self) -> Result<Vec<u16>> {
-        inside(&self.path, mesh_listeners)?
+        listeners(&self.path)
     }
+}
+
+/// The lines of a namespace's packet rules, both families, that are ours.
+///
+/// # Errors
+/// They cannot be listed.
+pub fn our_rules(netns: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for name in ["iptables-save", "ip6tables-save"] {
+        let program = find_program(name)?;
+        let text = inside(netns, || run(&mut Command::new(program)))?.context(name)?;
+        found.extend(
+            text.lines()
+                .filter(|line| line.contains("ISTIO_"))
+                .map(str::to_owned),
+        );
+    }
+    Ok(found)
+}
+
+/// The mesh's ports that something listens on in a namespace.
+///
+/// # Errors
+/// The kernel's list cannot be read.
+pub fn listeners(netns: &Path) -> Result<Vec<u16>> {
+    inside(netns, mesh_listeners)?
 }
 
 impl Drop for Sandbox {
