@@ -14,6 +14,15 @@ pub struct Mesh {
     policies: Vec<Value>,
 }
 
+/// Whether a pod that runs belongs to the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belongs {
+    /// It does.
+    Inside,
+    /// It does not.
+    Outside,
+}
+
 impl Mesh {
     /// The namespace whose pods are in the mesh.
     pub const NAMESPACE: &'static str = "shop";
@@ -34,6 +43,26 @@ impl Mesh {
             "name": pod.name,
             "serviceAccount": pod.name,
             "uid": format!("uid-{}", pod.name),
+        }));
+        self
+    }
+
+    /// A pod that runs on this node, and whether it belongs to the mesh.
+    #[must_use]
+    pub fn running(mut self, pod: &Pod, belongs: Belongs) -> Self {
+        let mode = match belongs {
+            Belongs::Inside => "ambient",
+            Belongs::Outside => "none",
+        };
+        self.pods.push(json!({
+            "namespace": pod.namespace,
+            "name": pod.name,
+            "serviceAccount": pod.name,
+            "uid": format!("uid-{}", pod.name),
+            "labels": {"istio.io/dataplane-mode": mode},
+            "netns": pod.netns.path(),
+            "addresses": pod.ips(),
+            "containerId": pod.container(),
         }));
         self
     }

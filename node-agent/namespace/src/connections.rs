@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use node_agent_redirect::Connection;
+use node_agent_redirect::{Connection, Owner};
 
 use crate::attributes::{attributes, find};
 use crate::enter::{EnterError, enter};
@@ -85,10 +85,17 @@ fn connection(answer: &Answer) -> Option<Connection> {
     let mark = find(&attributes(socket.get(SOCKET..)?), INET_DIAG_MARK)
         .and_then(|value| value.try_into().ok())
         .map_or(0, u32::from_ne_bytes);
+    let state = *socket.get(1)?;
+    let inode = u32::from_ne_bytes(socket.get(68..SOCKET)?.try_into().ok()?);
     Some(Connection {
         local: SocketAddr::new(address(8)?, port(4)?),
         remote: SocketAddr::new(address(24)?, port(6)?),
         mark,
+        owner: if state == FIN_WAIT2 && inode == 0 {
+            Owner::Nobody
+        } else {
+            Owner::Somebody
+        },
     })
 }
 
@@ -99,15 +106,16 @@ const INET_DIAG_MARK: u16 = 15;
 const REQUEST: usize = 56;
 const SOCKET: usize = 72;
 
+/// This end has closed and the other end has said that it has all.
+const FIN_WAIT2: u8 = 5;
 /// All but listening ones and those where only the kernel waits for late packets. Half-open ones
 /// count: their next packet is no SYN either.
 const STATES: [u8; 8] = [
-    1,  // ESTABLISHED
-    2,  // SYN_SENT
-    3,  // SYN_RECV
-    4,  // FIN_WAIT1
-    5,  // FIN_WAIT2
-    8,  // CLOSE_WAIT
+    1, // ESTABLISHED
+    2, // SYN_SENT
+    3, // SYN_RECV
+    4, // FIN_WAIT1
+    FIN_WAIT2, 8,  // CLOSE_WAIT
     9,  // LAST_ACK
     11, // CLOSING
 ];

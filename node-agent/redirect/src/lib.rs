@@ -38,7 +38,7 @@ pub use plan::{
     Backend, Capture, Family, LocalRoute, PLAN_VERSION, RedirectPlan, RoutingRule, marks, ports,
 };
 pub use rules::{CHAIN_OUTPUT, CHAIN_PREROUTING, PacketRule, Table};
-pub use spared::{Connection, MAX_SPARED, Spared, served, to_spare};
+pub use spared::{Connection, MAX_SPARED, Owner, Spared, served, to_spare};
 pub use validate::PlanError;
 
 #[cfg(test)]

@@ -49,6 +49,18 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// The mark of its socket.
     pub mark: u32,
+    /// Who has it.
+    pub owner: Owner,
+}
+
+/// Who has a connection.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// A process, or the queue of one that listens, or the kernel with bytes to deliver.
+    Somebody,
+    /// Only the kernel, which has delivered all and waits for the other end to close.
+    Nobody,
 }
 
 impl Connection {
@@ -97,10 +109,13 @@ pub fn to_spare(all: &[Connection]) -> Vec<Spared> {
     spared
 }
 
-/// How many connections of a namespace the tunnel has a part in.
+/// How many connections of a namespace the tunnel has a part in. What a process left behind that
+/// was killed does not count: nobody serves it any more.
 #[must_use]
 pub fn served(all: &[Connection]) -> usize {
-    all.iter().filter(|one| one.is_the_tunnels()).count()
+    let has_owner = |one: &&Connection| one.owner == Owner::Somebody;
+    let tunnels = all.iter().filter(|one| one.is_the_tunnels());
+    tunnels.filter(has_owner).count()
 }
 
 #[cfg(test)]
@@ -114,6 +129,7 @@ mod tests {
             local: local.parse().unwrap(),
             remote: remote.parse().unwrap(),
             mark,
+            owner: Owner::Somebody,
         }
     }
 
@@ -164,6 +180,11 @@ mod tests {
         ];
         assert_eq!(told(&none), [""; 0]);
         assert_eq!(served(&none), 3);
+        let left = none.map(|one| Connection {
+            owner: Owner::Nobody,
+            ..one
+        });
+        assert_eq!(served(&left), 0);
         // A peer's port alone does not make a connection the tunnel's.
         let foreign = connection("10.0.0.7:40000", "10.0.0.9:15008", 0);
         assert_eq!((told(&[foreign]).len(), served(&[foreign])), (1, 0));
