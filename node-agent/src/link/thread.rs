@@ -15,7 +15,7 @@ use node_agent_handover::{
 use node_agent_holder::{Channel, ChannelError, Door, Received};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tunnel_sockets::Request;
 
 use super::kept::Store;
@@ -24,6 +24,8 @@ use super::{Order, Report};
 
 /// A holder that takes over speaks within this time.
 const HELLO: Duration = Duration::from_secs(5);
+/// A holder that has said nothing for this long hangs: it asks for a sign of life every second.
+const SILENCE: Duration = Duration::from_secs(5);
 /// Pause after a failure that the next instant does not cure (descriptors have run out).
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,6 +56,8 @@ pub(super) fn run(link: OwnedFd, plugin_path: PathBuf, inputs: Inputs, outputs: 
                 store: Store::new(plugin_path),
                 open: BTreeMap::new(),
                 next: 0,
+                heard: Instant::now(),
+                hangs: false,
                 outputs,
             };
             speaker.speak(inputs).await
@@ -74,6 +78,10 @@ struct Speaker {
     /// Questions that have no answer yet, in the order in which they were asked.
     open: BTreeMap<u64, Question>,
     next: u64,
+    /// When the holder last said something.
+    heard: Instant,
+    /// It was said that it hangs.
+    hangs: bool,
     outputs: Outputs,
 }
 
@@ -84,6 +92,7 @@ enum Event {
     Readable,
     Writable,
     Asked,
+    Silence,
     End,
 }
 
@@ -99,6 +108,10 @@ impl Speaker {
                     self.answer_at_the_door().await;
                     Ok(())
                 }
+                Event::Silence => {
+                    self.holder_hangs();
+                    Ok(())
+                }
                 Event::End => return Ok(()),
             };
             if let Err(error) = outcome {
@@ -109,6 +122,7 @@ impl Speaker {
 
     /// Waits for the next thing to do; each arm can be cancelled without losing anything.
     async fn event(&self, inputs: &mut Inputs) -> io::Result<Event> {
+        let watched = self.far.is_some() && !self.hangs;
         let waiting = self
             .far
             .as_ref()
@@ -121,6 +135,7 @@ impl Speaker {
             report = inputs.reports.recv() => Ok(report.map_or(Event::End, Event::Report)),
             ready = readable(self.far.as_ref()) => ready.map(|()| Event::Readable),
             ready = writable(self.far.as_ref()), if waiting => ready.map(|()| Event::Writable),
+            () = sleep_until(self.heard + SILENCE), if watched => Ok(Event::Silence),
             ready = readable(self.door.as_ref()), if self.far.is_none() => {
                 ready.map(|()| Event::Asked)
             }
@@ -165,7 +180,10 @@ impl Speaker {
                 return Ok(());
             };
             match far.get_mut().receive()? {
-                Some(received) => self.hear(received)?,
+                Some(received) => {
+                    self.holder_lives();
+                    self.hear(received)?;
+                }
                 None => return Ok(()),
             }
         }
@@ -256,8 +274,27 @@ impl Speaker {
         give(question.reply, answer, fds);
     }
 
+    fn holder_hangs(&mut self) {
+        self.hangs = true;
+        tracing::error!(
+            silence = ?SILENCE,
+            "the holder hangs: connections are served on for as long as sockets are in stock, pods \
+             that start must wait; restart the agent: kill its process if it does not end"
+        );
+        self.order(Order::HolderGone);
+    }
+
+    fn holder_lives(&mut self) {
+        self.heard = Instant::now();
+        if std::mem::take(&mut self.hangs) {
+            tracing::info!("the holder gives signs of life again");
+            self.order(Order::HolderBack);
+        }
+    }
+
     fn holder_is_gone(&mut self, error: &ChannelError) -> io::Result<()> {
         self.far = None;
+        self.hangs = false;
         if self.door.is_none() {
             return Err(io::Error::other(error.to_string()));
         }
@@ -281,6 +318,7 @@ impl Speaker {
             match adopted {
                 Ok(Ok(far)) => {
                     self.far = Some(far);
+                    self.heard = Instant::now();
                     tracing::info!("a new holder has taken over");
                     self.order(Order::HolderBack);
                     self.ask_again();
