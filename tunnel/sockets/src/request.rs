@@ -96,8 +96,8 @@ pub enum SocketsError {
     },
     /// A listener's port is taken, or another bind failure.
     #[error(
-        "cannot listen on port {port} in the namespace of pod {pod}: {source}; \
-         a process of the pod may use this port, which is reserved for the mesh"
+        "cannot listen on port {port} in the namespace of pod {pod}: {source}; {}",
+        listen_advice(source)
     )]
     Listen {
         /// The pod.
@@ -118,6 +118,14 @@ pub enum SocketsError {
     /// A descriptor could not be duplicated.
     #[error("cannot duplicate a descriptor: {0}; raise the agent's limit of open files")]
     Duplicate(io::Error),
+}
+
+fn listen_advice(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        "a process of the pod uses this port, which is reserved for the mesh"
+    } else {
+        "the node may be short of descriptors or memory; it is tried again"
+    }
 }
 
 /// What is asked of the owner of the namespaces.
