@@ -31,6 +31,7 @@ mod signals;
 mod stop;
 mod succession;
 mod successor;
+mod supervise;
 mod worker;
 
 pub use channel::{Channel, ChannelError, Received};

@@ -31,7 +31,7 @@ impl Stopping {
 
 impl Holder {
     pub(crate) fn obey_signals(&mut self, now: Instant) {
-        while let Some(signal) = self.signal() {
+        while let Some(signal) = self.signals.next() {
             match signal {
                 Signal::SIGTERM | Signal::SIGINT => self.asked_to_stop(signal.as_str(), now),
                 // The ends of children are seen by their own descriptors.
