@@ -13,6 +13,8 @@ use crate::holder::Holder;
 
 /// Hands at work at the same time; further work waits.
 const HANDS: usize = 16;
+/// Work that may wait for a hand.
+const WAITING: usize = 1024;
 /// The most sockets made for one question: they ride with one message.
 const SOCKETS: usize = 64;
 /// No job may take longer.
@@ -36,6 +38,10 @@ impl Holder {
                 if let (Job::Detect { .. }, Some(backend)) = (&job, self.detected) {
                     let known = Answer::Job(JobDone::Detected(backend));
                     return self.answer(id, known, Vec::new());
+                }
+                if self.waiting.len() >= WAITING {
+                    let why = "too much work in namespaces waits; the node is overloaded";
+                    return self.answer(id, passing(why.to_owned()), Vec::new());
                 }
                 let within = Duration::from_millis(within_ms).min(JOB_MOST);
                 let netns = fds.into_iter().next();

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::pipe2;
 use node_agent_handover::{Answer, Job, JobDone, MAX_MESSAGE};
 use node_agent_namespace::{self as namespace, Netns};
 
@@ -63,6 +62,11 @@ impl Hand {
         }
     }
 
+    /// Its process number; to be waited for once this is dropped.
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
     /// Its answer, once its pipe is readable: it writes all at once and ends.
     pub(crate) fn finish(mut self) -> Answer {
         let mut bytes = Vec::new();
@@ -80,10 +84,6 @@ impl Drop for Hand {
     fn drop(&mut self) {
         if let Err(error) = self.process.kill() {
             tracing::warn!(%error, "cannot end a process that worked in a namespace");
-        }
-        // It has ended, or is about to; waiting for it is short.
-        if let Err(error) = waitpid(Pid::from_raw(self.process.pid), None::<WaitPidFlag>) {
-            tracing::debug!(%error, "a hand was not there to be waited for");
         }
     }
 }

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Instant;
 
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use node_agent_handover::{Answer, JobDone, Restarts, Site};
 use node_agent_redirect::Backend;
 use tunnel_sockets::Namespaces;
@@ -88,6 +90,8 @@ pub(crate) struct Holder {
     pub(crate) door: Option<Door>,
     pub(crate) worker: Option<Worker>,
     pub(crate) hands: Vec<Hand>,
+    /// Process numbers of hands that were let go of and have perhaps not ended yet.
+    unburied: Vec<i32>,
     pub(crate) waiting: VecDeque<Waiting>,
     /// The pods that the present worker has asked for.
     pub(crate) claimed: BTreeSet<Arc<str>>,
@@ -100,6 +104,8 @@ pub(crate) struct Holder {
     pub(crate) restarts: Restarts,
     pub(crate) restart_at: Option<Instant>,
     pub(crate) next_site: Instant,
+    /// It was said that a site's address is taken.
+    pub(crate) said_missing: bool,
     pub(crate) signals: Signals,
     pub(crate) ended: Option<Ended>,
 }
@@ -134,6 +140,8 @@ impl Holder {
             door: None,
             worker: None,
             hands: Vec::new(),
+            unburied: Vec::new(),
+            said_missing: false,
             waiting: VecDeque::new(),
             claimed: BTreeSet::new(),
             detected: None,
@@ -266,6 +274,7 @@ impl Holder {
             }
             let hand = self.hands.swap_remove(index);
             let id = hand.id;
+            self.unburied.push(hand.pid());
             let answer = if done(index) {
                 hand.finish()
             } else {
@@ -276,6 +285,22 @@ impl Holder {
             }
             self.answer(id, answer, Vec::new());
         }
+        // One that the kernel does not let end must not keep us waiting.
+        self.unburied.retain(|pid| is_unburied(*pid));
         self.employ_hands(now);
     }
+
+    /// Lets go of all hands: nobody hears their answers any more.
+    pub(crate) fn dismiss_hands(&mut self) {
+        self.unburied
+            .extend(self.hands.drain(..).map(|hand| hand.pid()));
+    }
+}
+
+/// Whether a child has still to be waited for.
+fn is_unburied(pid: i32) -> bool {
+    matches!(
+        waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)),
+        Ok(WaitStatus::StillAlive)
+    )
 }

@@ -81,7 +81,7 @@ impl Holder {
                     worker.disown();
                 }
                 // They are the parent's children; it ends now, and they with it.
-                self.hands.clear();
+                self.dismiss_hands();
                 self.stopping = Some(Stopping::Lingering(now + self.settings.linger));
             }
             Err(error) => {

@@ -1,12 +1,13 @@
 //! The worker's life: its start, what it begins with, what it says, and its end.
 
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use node_agent_handover::{FromWorker, ToWorker};
+use node_agent_handover::{FromWorker, Site, ToWorker};
 
 use crate::channel::ChannelError;
 use crate::holder::{Ended, Holder};
@@ -16,6 +17,9 @@ use crate::worker::{Phase, Worker};
 
 /// How long a site's address may stay with a predecessor before it is tried again.
 const SITE_RETRY: Duration = Duration::from_millis(200);
+
+/// Messages heard before others get their turn.
+const TURN: usize = 64;
 
 impl Holder {
     pub(crate) fn start_worker(&mut self, now: Instant) {
@@ -77,22 +81,30 @@ impl Holder {
             if self.sites.iter().any(|(have, _)| *have == site) {
                 continue;
             }
-            // A predecessor that does not pass it lets go of it when it ends.
-            if let Ok(listener) = bind_site(address) {
-                let copy = listener.try_clone();
-                self.sites.push((site, listener));
-                let outcome = copy.map_err(ChannelError::Kernel).and_then(|copy| {
-                    let worker = self.worker.as_mut();
-                    let tell = |w: &mut Worker| w.tell(&ToWorker::Site { site }, vec![copy.into()]);
-                    worker.map_or(Ok(()), tell)
-                });
-                self.blame_worker(outcome);
+            match bind_site(address) {
+                Ok(listener) => self.give_site(site, listener),
+                // A predecessor that does not pass it lets go of it when it ends.
+                Err(error) if !std::mem::replace(&mut self.said_missing, true) => {
+                    tracing::warn!(%error, "it is tried again until whoever has it lets go of it");
+                }
+                Err(_) => {}
             }
         }
     }
 
+    fn give_site(&mut self, site: Site, listener: TcpListener) {
+        let copy = listener.try_clone();
+        self.sites.push((site, listener));
+        let outcome = copy.map_err(ChannelError::Kernel).and_then(|copy| {
+            let worker = self.worker.as_mut();
+            let tell = |w: &mut Worker| w.tell(&ToWorker::Site { site }, vec![copy.into()]);
+            worker.map_or(Ok(()), tell)
+        });
+        self.blame_worker(outcome);
+    }
+
     pub(crate) fn listen_to_worker(&mut self, now: Instant) {
-        loop {
+        for _ in 0..TURN {
             let Some(worker) = &mut self.worker else {
                 return;
             };
@@ -188,7 +200,7 @@ impl Holder {
         };
         let (pid, started, phase) = (worker.pid(), worker.started, worker.phase);
         let status = worker.ended();
-        self.hands.clear();
+        self.dismiss_hands();
         self.waiting.clear();
         if phase == Phase::Retiring {
             tracing::info!(pid, status, "the worker has ended");

@@ -171,6 +171,10 @@ impl Obedience {
         }
         let mut retirement = first;
         let cut = loop {
+            if !retirement.accepting {
+                // The successor answers; what this process would say of pods is out of date.
+                self.tasks.abort_all();
+            }
             let Retirement {
                 patience,
                 accepting,
