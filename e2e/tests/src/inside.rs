@@ -4,6 +4,7 @@ use crate::{Agent, until};
 use anyhow::{Context, Result, bail, ensure};
 use e2e_netlab::{Part, ProcessId, find_program, run};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,23 @@ pub fn only(agent: &Agent, part: Part) -> Result<ProcessId> {
         those.retain(|one| one.part == part);
         ensure!(those.len() == 1, "there are {those:?}");
         Ok(those[0].id)
+    })
+}
+
+/// Stops a process and waits until no thread of it runs any more.
+///
+/// # Errors
+/// It does not stop, or has ended.
+pub fn halt(process: ProcessId) -> Result<()> {
+    process.signal(Signal::SIGSTOP)?;
+    let threads = format!("/proc/{}/task", process.pid);
+    until("all threads have stopped", || {
+        for thread in std::fs::read_dir(&threads)? {
+            let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+            let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
+            ensure!(state == Some("T"), "{stat}");
+        }
+        Ok(())
     })
 }
 

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use e2e_netlab::{Part, ProcessId};
 use e2e_tests::app::{self, Kind, Server};
-use e2e_tests::inside::only;
+use e2e_tests::inside::{halt, only};
 use e2e_tests::mesh::Mesh;
 use e2e_tests::{Agent, Call, Pod, World, until};
 use nix::sys::signal::Signal;
@@ -60,7 +60,7 @@ fn a_worker_that_hangs_is_replaced_and_whoever_called_meanwhile_is_answered() {
     let (holder, worker) = (town.part(Part::Holder), town.part(Part::Worker));
     let running = app::connect(&town.client, town.server.at(8080)).unwrap();
     app::exchange(&running, b"before").unwrap();
-    worker.signal(Signal::SIGSTOP).unwrap();
+    halt(worker).unwrap();
     let stopped = Instant::now();
     // It is made at once, in the listener's queue, and answered by the next worker.
     town.call().unwrap();
@@ -83,7 +83,7 @@ fn a_holder_that_hangs_is_said_to_and_connections_go_on() {
     let mut town = Town::build().unwrap();
     let (holder, worker) = (town.part(Part::Holder), town.part(Part::Worker));
     let running = app::connect(&town.client, town.server.at(8080)).unwrap();
-    holder.signal(Signal::SIGSTOP).unwrap();
+    halt(holder).unwrap();
     app::exchange(&running, b"meanwhile").unwrap();
     // From the stock.
     town.call().unwrap();

@@ -11,6 +11,7 @@ use e2e_netlab::log::{AccessLine, access_lines};
 use e2e_netlab::{Part, ProcessId};
 use e2e_tests::agent::since;
 use e2e_tests::app::{self, Kind, Server};
+use e2e_tests::inside::halt;
 use e2e_tests::load::{Call as Connection, Load};
 use e2e_tests::mesh::Mesh;
 use e2e_tests::{Agent, Call, Pod, World, until};
@@ -74,20 +75,6 @@ fn worker(agent: &Agent) -> Result<ProcessId> {
     let all = agent.processes()?;
     let worker = all.iter().find(|one| one.part == Part::Worker);
     Ok(worker.context("no worker")?.id)
-}
-
-/// Stops a process and waits until no thread of it runs any more.
-fn halt(process: ProcessId) -> Result<()> {
-    process.signal(Signal::SIGSTOP)?;
-    let threads = format!("/proc/{}/task", process.pid);
-    until("all threads have stopped", || {
-        for thread in std::fs::read_dir(&threads)? {
-            let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
-            let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
-            ensure!(state == Some("T"), "{stat}");
-        }
-        Ok(())
-    })
 }
 
 /// Kills the worker alone; there is another one afterwards. Gives when the old one was dead.
