@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod application;
 mod context;
 mod drain;
 mod farewell;

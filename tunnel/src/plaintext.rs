@@ -11,10 +11,11 @@ use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, SourceAddr};
 use tunnel_sockets::original_destination;
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, Outcome, Security};
 
+use crate::application::connect_app;
 use crate::flow::{Flow, Outward};
 use crate::outbound::refused;
 use crate::pod::{NOT_DISCOVERED, Pod};
-use crate::stream::{connect_app, report_dry_run};
+use crate::stream::report_dry_run;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, client: AppStream, peer: SocketAddr) {

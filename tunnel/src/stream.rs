@@ -1,6 +1,5 @@
 //! Connections that arrive in a peer's tunnel.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,13 +8,12 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderValue, Request, Response, StatusCode};
-use tokio::time::timeout;
 use tunnel_decide::{InboundFacts, InboundVerdict};
-use tunnel_hbone::{Accepted, AppStream, Incoming, Pump, StreamGuard};
+use tunnel_hbone::{Accepted, Incoming, Pump, StreamGuard};
 use tunnel_model::{NextHop, Parties, ResponseFlag, Workload};
-use tunnel_sockets::{Family, SocketKind};
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
 
+use crate::application::connect_app;
 use crate::flow::{Flow, Inward};
 use crate::inbound::Peer;
 use crate::outbound::refused;
@@ -200,41 +198,6 @@ fn open(pod: &Pod, peer: &Peer, to: NextHop, parties: Parties, started: Instant)
 pub(crate) fn report_dry_run(pod: &Pod, said: &[tunnel_decide::DryRun]) {
     for trial in said {
         tracing::info!(pod = %pod.facts.uid, policy = ?trial, "a policy in dry run would have decided");
-    }
-}
-
-/// A connection to the application that comes from the client's address.
-pub(crate) async fn connect_app(
-    pod: &Rc<Pod>,
-    client: SocketAddr,
-    to: NextHop,
-) -> Result<AppStream, String> {
-    let family = Family::of(&to.ip());
-    let spoof = client.ip() != to.ip() && Family::of(&client.ip()) == family;
-    let kind = if spoof {
-        SocketKind::Transparent
-    } else {
-        SocketKind::Outbound
-    };
-    let socket = pod
-        .stock
-        .take(family, kind)
-        .await
-        .map_err(|e| e.to_string())?;
-    if spoof {
-        let from = SocketAddr::new(client.ip(), 0);
-        let why = |e| format!("cannot bind to the client's address {from}: {e}");
-        socket.bind(from).map_err(why)?;
-    }
-    let limit = pod.context.settings.limits.connect_timeout;
-    match timeout(limit, socket.connect(to.get())).await {
-        Ok(Ok(app)) => Ok(AppStream::born_armed(app)),
-        Ok(Err(error)) => Err(format!(
-            "the application at {to} refused the connection: {error}"
-        )),
-        Err(_) => Err(format!(
-            "the application at {to} did not accept within {limit:?}"
-        )),
     }
 }
 

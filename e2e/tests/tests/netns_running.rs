@@ -80,8 +80,10 @@ fn is_out(agent: &Agent, pod: &Pod) -> Result<()> {
     ensure!(!pod.has_our_rules()?, "left: {}", pod.rules()?);
     let listeners = pod.listeners()?;
     ensure!(listeners.is_empty(), "left: {listeners:?}");
-    ensure!(!agent.state()?.contains(&pod.container()), "still on disk");
-    Ok(())
+    until("the state file without the pod", || {
+        ensure!(!agent.state()?.contains(&pod.container()), "it is there");
+        Ok(())
+    })
 }
 
 #[test]
@@ -246,6 +248,53 @@ fn a_server_changes_sides_under_a_client_of_the_mesh() {
         .iter()
         .filter(|line| line.field("src.identity") == client.spiffe());
     assert!(by_tunnel.count() > 60, "hardly any came by tunnel");
+}
+
+/// Towards the application the tunnel takes the client's address with a port of its own choice. The
+/// same client's connections past the tunnel have ports too, and two that are equal would be one
+/// connection to the pod.
+#[test]
+fn what_is_captured_does_not_take_the_place_of_what_is_spared() {
+    let world = World::new().unwrap();
+    let pod = world.pod(Mesh::OUTSIDE, "pod").unwrap();
+    let outside = world.pod(Mesh::OUTSIDE, "outside").unwrap();
+    let mesh = |belongs| {
+        Mesh::default()
+            .running(&pod, belongs)
+            .workload(&pod, "TCP", &[])
+    };
+    let agent = Agent::start(&world, "node-a", &mesh(Belongs::Outside), &json!({})).unwrap();
+    let _server = Server::start(&pod, 8080, Kind::Echo).unwrap();
+    let to = [pod.at(8080), pod.at6(8080)];
+    let spared: Vec<TcpStream> = (0..600)
+        .map(|number| app::connect(&outside, to[number % 2]).unwrap())
+        .collect();
+    // Were the choice left to the pod's kernel, it would now be one of these.
+    let ports: Vec<u16> = spared
+        .iter()
+        .map(|s| s.local_addr().unwrap().port())
+        .collect();
+    let range = format!(
+        "{} {}",
+        ports.iter().min().unwrap(),
+        ports.iter().max().unwrap()
+    );
+    let setting = "/proc/sys/net/ipv4/ip_local_port_range";
+    pod.netns
+        .run(|| std::fs::write(setting, range))
+        .unwrap()
+        .unwrap();
+    agent.tell(&mesh(Belongs::Inside)).unwrap();
+    is_in(&agent, &pod).unwrap();
+    thread::scope(|scope| {
+        for to in to {
+            let outside = &outside;
+            scope.spawn(move || (0..1_000).for_each(|_| app::echo(outside, to, "x").unwrap()));
+        }
+    });
+    for stream in &spared {
+        app::exchange(stream, b"spared").unwrap();
+    }
 }
 
 /// What does not end is cut when the time is up, and nothing is left.

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 use node_agent_namespace::{
     CaptureError, Netns, apply, capture_running, check, connections, enter, spare_fewer, undo,
 };
-use node_agent_redirect::{Backend, MAX_SPARED, RedirectPlan, served, to_spare};
+use node_agent_redirect::{Backend, MAX_SPARED, RedirectPlan, served};
 
 const BACKENDS: [Backend; 2] = [Backend::Nft, Backend::Legacy];
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -247,54 +247,56 @@ fn connections_of_the_moment_between_live_on() {
 #[test]
 fn connections_that_are_half_open_are_completed() {
     for backend in BACKENDS {
-        for family in 0..2 {
-            let (pod, peer) = pod_and_peer();
-            let (at_pod, at_peer) = (listen(&pod, 80), listen(&peer, 80));
-            // The pod answered a SYN, but the peer's third packet does not come before capture.
-            let tool = ["iptables", "ip6tables"][family];
-            let third =
-                format!("{tool}-nft OUTPUT -p tcp --dport 80 --tcp-flags SYN,ACK ACK -j DROP");
-            run(&peer, &third.replace("OUTPUT", "-A OUTPUT"));
-            let mut answered = dial(&peer, (POD[family], 80), 0);
-            // The peer answers the pod's SYN late: what it sends waits behind something long, for
-            // longer than capture takes, and for less than it takes until a SYN is repeated.
-            run(
-                &peer,
-                "tc qdisc add dev eth1 root tbf rate 16kbit burst 2000 limit 20000",
-            );
-            let junk = enter(&peer, || std::net::UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
-            for _ in 0..2 {
-                junk.send_to(&[0; 1400], (POD[0], 9)).unwrap();
-            }
-            let from = &pod;
-            let mut dialled = std::thread::scope(|scope| {
-                let dialling = scope.spawn(move || dial(from, (PEER[family], 80), 0));
-                let listed = || to_spare(&connections(&pod).unwrap());
-                let begun = Instant::now();
-                while listed().len() < 2 {
-                    assert!(begun.elapsed() < PATIENCE, "{:?}", connections(&pod));
-                    std::thread::yield_now();
-                }
-                let full = capture_running(&pod, &RedirectPlan::new(backend), soon()).unwrap();
-                assert!(!dialling.is_finished(), "the answer came before capture");
-                for spared in &full.spared {
-                    assert_eq!(spared.local.ip(), POD[family].parse::<IpAddr>().unwrap());
-                    assert_eq!(spared.remote.ip(), PEER[family].parse::<IpAddr>().unwrap());
-                }
-                assert_eq!(full.spared.len(), 2);
-                dialling.join().unwrap()
-            });
-            let (mut accepted, _) = at_peer.accept().unwrap();
-            accepted.write_all(b"x").unwrap();
-            dialled.read_exact(&mut [0; 1]).unwrap();
-
-            run(&peer, &third.replace("OUTPUT", "-D OUTPUT"));
-            answered.write_all(b"x").unwrap();
-            let (mut accepted, _) = at_pod.accept().unwrap();
-            accepted.set_read_timeout(Some(PATIENCE)).unwrap();
-            accepted.read_exact(&mut [0; 1]).unwrap();
+        for (family, tool) in ["iptables", "ip6tables"].into_iter().enumerate() {
+            half_open(backend, family, &format!("{tool}-{backend}"));
         }
     }
+}
+
+fn half_open(backend: Backend, family: usize, tool: &str) {
+    let (pod, peer) = pod_and_peer();
+    let (at_pod, at_peer) = (listen(&pod, 80), listen(&peer, 80));
+    // Neither the second nor the third packet of a handshake leaves the peer.
+    let second = format!("{tool} -A OUTPUT -p tcp --sport 80 --tcp-flags SYN,ACK SYN,ACK -j DROP");
+    let third = format!("{tool} -A OUTPUT -p tcp --dport 80 --tcp-flags SYN,ACK ACK -j DROP");
+    run(&peer, &format!("{second} && {third}"));
+    let mut answered = dial(&peer, (POD[family], 80), 0);
+    let from = &pod;
+    let mut dialled = std::thread::scope(|scope| {
+        let dialling = scope.spawn(move || dial(from, (PEER[family], 80), 0));
+        let begun = Instant::now();
+        // One that each of them answered.
+        for ns in [&pod, &peer] {
+            let own = |local: SocketAddr| local.port() == 80;
+            while !connections(ns).unwrap().iter().any(|c| own(c.local)) {
+                assert!(begun.elapsed() < PATIENCE, "{:?}", connections(ns));
+                std::thread::yield_now();
+            }
+        }
+        // A SYN that is sent again would be captured, as one of a new connection.
+        run(
+            &pod,
+            &format!("{tool} -A OUTPUT -p tcp --dport 80 --syn -j DROP"),
+        );
+        let full = capture_running(&pod, &RedirectPlan::new(backend), soon()).unwrap();
+        for spared in &full.spared {
+            assert_eq!(spared.local.ip(), POD[family].parse::<IpAddr>().unwrap());
+            assert_eq!(spared.remote.ip(), PEER[family].parse::<IpAddr>().unwrap());
+        }
+        assert_eq!(full.spared.len(), 2);
+        assert!(!dialling.is_finished(), "the answer came before capture");
+        run(&peer, &second.replace("-A", "-D"));
+        // The peer sends it again by itself.
+        dialling.join().unwrap()
+    });
+    run(&peer, &third.replace("-A", "-D"));
+    let (mut accepted, _) = at_peer.accept().unwrap();
+    accepted.write_all(b"x").unwrap();
+    dialled.read_exact(&mut [0; 1]).unwrap();
+    answered.write_all(b"x").unwrap();
+    let (mut accepted, _) = at_pod.accept().unwrap();
+    accepted.set_read_timeout(Some(PATIENCE)).unwrap();
+    accepted.read_exact(&mut [0; 1]).unwrap();
 }
 
 #[test]
