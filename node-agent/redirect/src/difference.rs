@@ -129,3 +129,22 @@ pub enum Drift {
         priority: u32,
     },
 }
+
+impl Drift {
+    /// The table of packet rules that it is in, if it is in one.
+    pub(crate) fn table(&self) -> Option<&str> {
+        match self {
+            Self::MissingChain { table, .. }
+            | Self::UnexpectedChain { table, .. }
+            | Self::MissingJump { table, .. }
+            | Self::UnexpectedJump { table, .. }
+            | Self::MissingRule { table, .. }
+            | Self::AlteredRule { table, .. }
+            | Self::ExtraRule { table, .. }
+            | Self::Reordered { table, .. } => Some(table),
+            Self::OtherBackend { .. }
+            | Self::MissingRoute { .. }
+            | Self::MissingRoutingRule { .. } => None,
+        }
+    }
+}

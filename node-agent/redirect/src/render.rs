@@ -52,7 +52,13 @@ impl RedirectPlan {
         let found = dump::parse(save_output);
         let nothing = DumpTable::default();
         let mut text = String::with_capacity(2048);
-        for table in [Table::Mangle, Table::Raw, Table::Nat] {
+        // What is right stays untouched: each table is a transaction, which a busy kernel takes its
+        // time for.
+        let differs = |table: &Table| drift.iter().any(|one| one.table() == Some(table.name()));
+        for table in [Table::Mangle, Table::Raw, Table::Nat]
+            .into_iter()
+            .filter(differs)
+        {
             let old = found.iter().find(|old| old.name == table.name());
             let old = old.unwrap_or(&nothing);
             let mut body = String::new();
