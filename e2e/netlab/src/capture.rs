@@ -43,7 +43,11 @@ impl Capture {
             ])
             .args(["--immediate-mode", "-Z", "root", "-w"])
             .arg(file);
+        // An earlier capture into the same file has said "listening" too.
         let log = file.with_extension("log");
+        if log.exists() {
+            std::fs::remove_file(&log)?;
+        }
         let daemon = Daemon::start("tcpdump", &mut command, &log)?;
         daemon.wait_for_log("listening on", PATIENCE)?;
         // An address on the wire that no node has: the sentinel needs no answer, only a way out.

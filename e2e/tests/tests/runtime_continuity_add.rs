@@ -5,11 +5,12 @@ use e2e_netlab::Node;
 use e2e_tests::continuity::{Admission, Event, REPETITIONS, Scene, Tenant};
 use e2e_tests::runtime::Network;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
 /// Between the moments of an ADD, which takes some ten milliseconds, at which things happen.
-const STEP: Duration = Duration::from_millis(2);
+const STEP: Duration = Duration::from_micros(1_500);
 const NAME: &str = "tenant";
 
 struct Stage {
@@ -46,7 +47,8 @@ impl Stage {
         tenant.is_in().unwrap();
         self.scene.whole().unwrap();
         tenant.delete().unwrap();
-        tenant.is_forgotten().unwrap();
+        tenant.is_out().unwrap();
+        tenant.leave().unwrap();
         admission
     }
 
@@ -54,11 +56,12 @@ impl Stage {
         println!("ADD while {what}:");
         for turn in 0..REPETITIONS {
             let admission = self.add_during(turn, &act);
-            let (took, refused) = (admission.took, &admission.refused);
+            let after = STEP * u32::try_from(turn).unwrap();
+            let kinds: BTreeSet<&String> = admission.refused.iter().collect();
             println!(
-                "  {:2} ms after its beginning: in after {took:.1?}, {} attempts failed {refused:?}",
-                2 * turn,
-                refused.len()
+                "  {after:?} after its beginning: in after {:.1?}, {} attempts failed {kinds:?}",
+                admission.took,
+                admission.refused.len()
             );
         }
     }

@@ -3,13 +3,14 @@
 //! `AMBIENT_CHAOS_SECONDS` says for how long (60), `AMBIENT_CHAOS_SEED` repeats the deeds of a run.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use e2e_tests::continuity::{
-    Chaos, Deeds, Descriptors, Dice, Figures, Load, Long, MARKER, New, Scene, Series, Shape, Tenant,
+    Chaos, Deeds, Descriptors, Dice, Figures, Load, Long, MARKER, New, Over, Scene, Series, Shape,
+    Tenant, echo,
 };
 use e2e_tests::{PATIENCE, until};
 use serde_json::json;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,9 @@ fn from_env(name: &str) -> Option<u64> {
 
 /// One piece of load; none if its long-lived connections were killed before they were all there.
 fn round(scene: &Scene, deeds: &Deeds, over: Instant) -> Result<Option<Figures>> {
+    until("somebody is served", || {
+        echo(&scene.client, scene.service()?)
+    })?;
     let capture = scene.lab.capture("b")?;
     let shape = Shape {
         lasting: ROUND,
@@ -43,7 +47,7 @@ fn round(scene: &Scene, deeds: &Deeds, over: Instant) -> Result<Option<Figures>>
         load.stop()
     });
     let in_clear = capture.stop()?.occurrences(MARKER.as_bytes());
-    anyhow::ensure!(in_clear == 0, "{in_clear} times in clear");
+    ensure!(in_clear == 0, "{in_clear} times in clear");
     Ok(report
         .ok()
         .map(|report| Figures::new(&report, &deeds.blows(), in_clear)))
@@ -66,6 +70,7 @@ fn nothing_is_in_clear_hangs_or_leaks_whatever_dies() {
     let before = descriptors(&scene);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let end_of_scope = Over(&over);
         let mut threads = Vec::new();
         for ((place, node), name) in (0_u8..).zip(scene.lab.nodes()).zip(TENANTS) {
             let chaos = Chaos {
@@ -92,7 +97,7 @@ fn nothing_is_in_clear_hangs_or_leaks_whatever_dies() {
                 None => lost += 1,
             }
         }
-        over.store(true, Ordering::Relaxed);
+        drop(end_of_scope);
         for one in threads {
             one.join().unwrap().unwrap();
         }
@@ -112,15 +117,22 @@ fn descriptors(scene: &Scene) -> Vec<Descriptors> {
 
 fn nothing_is_left(scene: &Scene, before: &[Descriptors]) {
     for (node, before) in scene.lab.nodes().iter().zip(before) {
-        until(&format!("descriptors on {}", node.name()), || {
+        node.wait_for_former(PATIENCE).unwrap();
+        let mut ours = scene.sandboxes(node.name());
+        ours.sort_unstable();
+        until(&format!("pods and descriptors on {}", node.name()), || {
+            let dump = node.agent_dump()?;
+            let pods = dump["pods"].as_array().context("no pods in the dump")?;
+            let mut known: Vec<_> = pods
+                .iter()
+                .filter_map(|pod| pod["containerId"].as_str())
+                .collect();
+            known.sort_unstable();
+            ensure!(known == ours, "{pods:?}, not {ours:?}");
             Descriptors::of(node)?.no_more_than(before, READY)
         })
         .unwrap();
-        node.wait_for_former(PATIENCE).unwrap();
-        println!(
-            "{}: {:?}, before {before:?}",
-            node.name(),
-            Descriptors::of(node).unwrap()
-        );
+        let after = Descriptors::of(node).unwrap();
+        println!("{}: {after:?}, before {before:?}", node.name());
     }
 }

@@ -11,7 +11,7 @@ use e2e_tests::continuity::{
 };
 use e2e_tests::runtime::{PLAIN, listeners, our_rules};
 use e2e_tests::until;
-use serde_json::Map;
+use serde_json::json;
 use std::thread;
 use std::time::Duration;
 
@@ -102,8 +102,12 @@ impl Cycle<'_> {
         self.come_in();
         let between = start(slowly);
         thread::sleep(WHILE);
-        let served = self.served(mark);
-        assert!(served > SOME, "it serves {served} connections of the pod");
+        until("the pod is served", || {
+            let served = self.served(mark);
+            ensure!(served > SOME, "only {served} of its connections");
+            Ok(())
+        })
+        .unwrap();
         self.leave();
         thread::sleep(WHILE);
         let reports = [before, between].map(|load| load.stop().unwrap());
@@ -127,7 +131,8 @@ impl Cycle<'_> {
 
 /// A scene with a pod outside the mesh on a node.
 fn scene_with(node: &str, spec: PodSpec) -> (Scene, Pod) {
-    let mut scene = Scene::set(&Map::new(), &[]).unwrap();
+    let settings = serde_json::from_value(json!({"drainDeadline": "30s"})).unwrap();
+    let mut scene = Scene::set(&settings, &[]).unwrap();
     let pod = scene.lab.run_pods(&[(node, spec)]).unwrap().remove(0);
     scene.mesh.workload(&pod, &pod.spec().name, "TCP", &[]);
     scene.lab.publish_mesh(&scene.mesh).unwrap();

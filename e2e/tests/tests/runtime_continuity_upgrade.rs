@@ -127,7 +127,7 @@ fn one_that_lives_on_for_too_long_is_reset_and_reported() {
     let report = load.stop().unwrap();
     println!("connections cut: {cut:?}; the load: {report:?}");
     // Whoever is first at the end cuts; the other sees its connections reset.
-    assert!(cut.iter().any(|cut| *cut > 0), "nobody says so");
+    assert!(cut.iter().sum::<u64>() >= report.steady.made, "{cut:?}");
     assert_eq!(report.failed, 0, "new ones: {:?}", report.failures.first());
     assert!(report.steady.hanging.is_empty());
     assert_eq!(report.steady.broken.len() as u64, report.steady.made);

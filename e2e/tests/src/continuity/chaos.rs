@@ -1,7 +1,7 @@
 //! Everything at random: parts of an agent are killed, stopped and replaced, pods come and go, and whoever does it may die
 //! of it as well.
 
-use super::clock::Blow;
+use super::clock::{Blow, now_ms};
 use super::dice::Dice;
 use super::tenant::Tenant;
 use crate::runtime::Network;
@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(1_200);
 const AWAY: Duration = Duration::from_secs(2);
 /// How long an ADD or DEL lives that is killed.
 const YOUNG: Duration = Duration::from_millis(25);
+/// So long after a worker was stopped its holder has killed it, with the deadline that this test sets.
+const HUNG: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is done to an agent.
@@ -84,6 +86,16 @@ impl Deeds {
     }
 }
 
+/// Says that it is over when dropped, also by a panic: nobody would wait for threads that go on for ever.
+#[derive(Debug)]
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What goes on at one node until it is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Chaos<'a> {
@@ -105,19 +117,42 @@ impl Chaos<'_> {
     /// # Errors
     /// An agent cannot be started, or does not recover.
     pub fn harm(&self, mut dice: Dice) -> Result<()> {
+        // What happened before the last two deeds is seldom the reason of what happens now.
+        let mut marks = [0, 0];
         while self.goes_on() {
             let deed = *dice.pick(&DEEDS);
             self.deeds.count(&format!("{deed:?}"));
-            self.commit(deed, &mut dice)
-                .with_context(|| format!("{deed:?}"))?;
-            thread::sleep(dice.time(PAUSE));
-            self.node.mend_agent()?;
-            // Now and then the next deed finds the agent where the last one has left it.
-            if dice.below(3) > 0 {
-                self.recovered()?;
-            }
+            let began = now_ms()?;
+            let mark = marks[0];
+            marks = [marks[1], self.node.agent_log_size()?];
+            self.harm_once(deed, &mut dice).with_context(|| {
+                let since = now_ms().unwrap_or_default() - began;
+                format!("{deed:?} {since:.0} ms ago{}", self.said(mark))
+            })?;
         }
         self.node.mend_agent()
+    }
+
+    fn harm_once(&self, deed: Deed, dice: &mut Dice) -> Result<()> {
+        self.commit(deed, dice)?;
+        thread::sleep(dice.time(PAUSE));
+        self.node.mend_agent()?;
+        // Now and then the next deed finds the agent where the last one has left it.
+        if deed == Deed::StopWorker || dice.below(3) > 0 {
+            self.recovered()?;
+        }
+        Ok(())
+    }
+
+    /// What the node's agents have said since their log had this size, but for access lines.
+    fn said(&self, mark: u64) -> String {
+        let log = self.node.agent_log_since(mark).unwrap_or_default();
+        let lines = log.lines().filter(|line| !line.contains("\tconnection "));
+        let said = lines.collect::<Vec<_>>().join("\n");
+        format!(
+            " on {}; meanwhile the agents said:\n{said}\n",
+            self.node.name()
+        )
     }
 
     /// Until one holder and one worker serve.
@@ -158,13 +193,15 @@ impl Chaos<'_> {
                 self.strike(dice, |_| true)
             }
             Deed::StopWorker => {
+                // Without a holder nobody would notice; the next one asks it in vain and says whom to kill.
+                self.recovered()?;
                 let all = self.node.agent_processes()?;
                 let workers: Vec<_> = all.iter().filter(|one| one.part == Part::Worker).collect();
                 if let Some(worker) = workers.first() {
                     // Its holder kills it later, at a moment that is not known here.
                     let blow = Blow::of(|| worker.id.signal(Signal::SIGSTOP))?;
                     let hung = Blow {
-                        to_ms: blow.to_ms + 1e3 * PATIENCE.as_secs_f64(),
+                        to_ms: blow.to_ms + 1e3 * HUNG.as_secs_f64(),
                         ..blow
                     };
                     self.deeds.blow(hung);
@@ -197,30 +234,41 @@ impl Chaos<'_> {
     ) -> Result<()> {
         while self.goes_on() {
             let tenant = Tenant::create(lab, self.node, network, name)?;
-            if dice.below(3) == 0 {
-                self.deeds.count("ADD killed");
-                kill_young(&tenant, "ADD", &mut dice)?;
-                // What a runtime does after an ADD of whatever end that is no success.
-                tenant.delete()?;
-            }
-            let admission = tenant.add()?;
-            self.deeds.count("ADD");
-            for _ in &admission.refused {
-                self.deeds.count("ADD refused");
-            }
-            if dice.below(2) == 0 {
-                tenant.is_in()?;
-            }
-            if dice.below(3) == 0 {
-                self.deeds.count("DEL killed");
-                kill_young(&tenant, "DEL", &mut dice)?;
-            }
-            tenant.delete()?;
-            tenant.is_forgotten()?;
-            // Nor does an agent that comes back put anything in again.
-            tenant.is_out()?;
-            self.deeds.count("DEL");
+            let mark = self.node.agent_log_size()?;
+            self.one_pod(&tenant, &mut dice).with_context(|| {
+                let log = self.node.agent_log_since(mark).unwrap_or_default();
+                let lines = log.lines().filter(|line| !line.contains("\tconnection "));
+                let said = lines.collect::<Vec<_>>().join("\n");
+                format!(
+                    "{name} on {}; meanwhile the agents said:\n{said}",
+                    self.node.name()
+                )
+            })?;
         }
+        Ok(())
+    }
+
+    fn one_pod(&self, tenant: &Tenant<'_>, dice: &mut Dice) -> Result<()> {
+        if dice.below(3) == 0 {
+            self.deeds.count("ADD killed");
+            kill_young(tenant, "ADD", dice)?;
+            // What a runtime does after an ADD of whatever end that is no success.
+            tenant.delete()?;
+        }
+        let admission = tenant.add()?;
+        self.deeds.count("ADD");
+        for _ in &admission.refused {
+            self.deeds.count("ADD refused");
+        }
+        if dice.below(2) == 0 {
+            tenant.is_in()?;
+        }
+        if dice.below(3) == 0 {
+            self.deeds.count("DEL killed");
+            kill_young(tenant, "DEL", dice)?;
+        }
+        tenant.delete()?;
+        self.deeds.count("DEL");
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ mod report;
 mod scene;
 mod tenant;
 
-pub use chaos::{Chaos, Deeds, Descriptors};
+pub use chaos::{Chaos, Deeds, Descriptors, Over};
 pub use clock::{Blow, now_ms};
 pub use dice::Dice;
 pub use event::Event;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use e2e_netlab::mesh::{Mesh, ServicePort, host};
 use e2e_netlab::{Lab, Node, Pod, PodSpec, inside};
 use serde_json::{Map, Value};
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
@@ -110,6 +111,17 @@ impl Scene {
         Ok(SocketAddr::new(VIRTUAL[0].parse()?, PORT))
     }
 
+    fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.servers.iter().chain([&self.client])
+    }
+
+    /// The runtime's ids of the pods on a node.
+    #[must_use]
+    pub fn sandboxes(&self, node: &str) -> Vec<&str> {
+        let there = self.pods().filter(|pod| pod.node() == node);
+        there.map(Pod::sandbox).collect()
+    }
+
     /// A node.
     ///
     /// # Errors
@@ -128,8 +140,7 @@ impl Scene {
             node.wait_for_agent()?;
             until("one holder and one worker", || node.agent_pair())?;
         }
-        let everyone = self.servers.iter().chain([&self.client]);
-        for pod in everyone {
+        for pod in self.pods() {
             until(&format!("{} is enrolled", pod.spec().name), || {
                 ensure!(
                     enrolled(self.node(pod.node())?, pod.sandbox())?,
@@ -172,10 +183,26 @@ impl Scene {
             for status in node.wait_for_former(DRAINED)? {
                 ensure!(status.success(), "the former agent: {status}");
             }
-            self.whole()
-                .with_context(|| format!("after repetition {} of {name}", turn + 1))?;
+            self.whole().with_context(|| {
+                format!("after repetition {} of {name}\n{}", turn + 1, self.words())
+            })?;
         }
         Ok(series)
+    }
+
+    /// The ends of the agents' logs without their access lines, for an error message.
+    fn words(&self) -> String {
+        let mut text = String::new();
+        for node in self.lab.nodes() {
+            let log = node.agent_log().unwrap_or_default();
+            let lines: Vec<&str> = log
+                .lines()
+                .filter(|line| !line.contains("\tconnection "))
+                .collect();
+            let end = lines[lines.len().saturating_sub(40)..].join("\n");
+            let _ = writeln!(text, "the agents on {} said:\n{end}", node.name());
+        }
+        text
     }
 
     /// Load from the client to the service, in the middle of which something is done; its figures.

@@ -6,10 +6,13 @@ use crate::runtime::{Added, MESHED, Network, Sandbox};
 use crate::until;
 use anyhow::{Context, Result, ensure};
 use e2e_netlab::{Lab, Node, PodSpec};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// As long as a kubelet would certainly go on trying.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(50);
 const PORTS: [u16; 3] = [15001, 15006, 15008];
 
 /// Such a pod, with the bridge's work done.
@@ -66,7 +69,7 @@ impl<'a> Tenant<'a> {
         &self.sandbox
     }
 
-    /// ADD until it succeeds. One that fails leaves no rules; after the DEL that follows, as a runtime's does, nothing at all.
+    /// ADD until it succeeds, with the DEL of a runtime after each that fails. One that fails leaves no rules.
     ///
     /// # Errors
     /// It never succeeds, or leaves something.
@@ -82,23 +85,48 @@ impl<'a> Tenant<'a> {
                 return Ok(Admission { refused, took });
             }
             let rules = self.sandbox.our_rules()?;
-            ensure!(rules.is_empty(), "after {ran:?} there are rules: {rules:?}");
-            refused.push(ran.said);
+            ensure!(
+                rules.is_empty(),
+                "after {ran:?} there are {} rules",
+                rules.len()
+            );
+            refused.push(ran.output["msg"].as_str().unwrap_or_default().to_owned());
             ensure!(began.elapsed() < PATIENCE, "it never succeeds: {refused:?}");
             self.delete()?;
+            // Far sooner than any runtime.
+            thread::sleep(AGAIN);
         }
     }
 
-    /// DEL, which always succeeds and leaves nothing.
+    /// DEL, which always succeeds. An agent that was away, and comes back before the namespace goes, may serve the pod again.
     ///
     /// # Errors
-    /// It fails, or leaves something.
+    /// It fails.
     pub fn delete(&self) -> Result<()> {
         let ran = self
             .network
             .mesh("DEL", &self.sandbox, &self.attached.result)?;
         ensure!(ran.code()? == 0, "DEL: {ran:?}");
-        self.is_out()
+        Ok(())
+    }
+
+    /// Takes its namespace away, as a runtime does after DEL, and waits until the agent has forgotten it.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn leave(self) -> Result<()> {
+        let Self { node, sandbox, .. } = self;
+        let container = sandbox.container.clone();
+        drop(sandbox);
+        until(&format!("{container} is forgotten"), || {
+            let dump = node.agent_dump()?;
+            let pods = dump["pods"].as_array().context("no pods in the dump")?;
+            let known = pods
+                .iter()
+                .find(|pod| pod["containerId"] == container.as_str());
+            ensure!(known.is_none(), "the agent says: {known:?}");
+            Ok(())
+        })
     }
 
     /// Starts an ADD or a DEL, which somebody else may then kill.
@@ -135,26 +163,15 @@ impl<'a> Tenant<'a> {
     /// Something stays.
     pub fn is_out(&self) -> Result<()> {
         let rules = self.sandbox.our_rules()?;
-        ensure!(rules.is_empty(), "rules are left: {rules:?}");
+        let count = rules.len();
+        ensure!(
+            count == 0,
+            "{count} rules are left, the last: {:?}",
+            rules.last()
+        );
         until(&format!("{} is out", self.sandbox.name), || {
             let listeners = self.sandbox.listeners()?;
             ensure!(listeners.is_empty(), "these listen: {listeners:?}");
-            Ok(())
-        })
-    }
-
-    /// Waits until the agent has forgotten it.
-    ///
-    /// # Errors
-    /// It does not.
-    pub fn is_forgotten(&self) -> Result<()> {
-        until(&format!("{} is forgotten", self.sandbox.name), || {
-            let dump = self.node.agent_dump()?;
-            let pods = dump["pods"].as_array().context("no pods in the dump")?;
-            let known = pods
-                .iter()
-                .find(|pod| pod["containerId"] == self.sandbox.container.as_str());
-            ensure!(known.is_none(), "the agent says: {known:?}");
             Ok(())
         })
     }
