@@ -96,6 +96,14 @@ fn a_pod_is_put_in_and_taken_out_under_load_with_legacy_rules() {
     put_in_and_taken_out("legacy");
 }
 
+/// What an agent says that is not of ordinary connections.
+fn complaints(agent: &Agent) -> String {
+    let log = agent.log();
+    let ordinary = |line: &&str| line.contains("connection complete") && !line.contains("error=");
+    let said: Vec<&str> = log.lines().filter(|line| !ordinary(line)).collect();
+    format!("the agent said:\n{}", said.join("\n"))
+}
+
 /// A pod of both roles, of which nobody else in the lab is in the mesh.
 fn put_in_and_taken_out(backend: &str) {
     let world = World::new().unwrap();
@@ -143,14 +151,19 @@ fn put_in_and_taken_out(backend: &str) {
         let outcome = cycles();
         load.stop.store(true, Ordering::SeqCst);
         for load in loads {
-            load.join().unwrap().unwrap();
+            if let Err(error) = load.join().unwrap() {
+                panic!("{error:#}; {}", complaints(&agent));
+            }
         }
         if let Err(error) = outcome {
-            panic!("{error:#}");
+            panic!("{error:#}; {}", complaints(&agent));
         }
     });
-    called.all_live().unwrap();
-    answered.all_live().unwrap();
+    for (open, what) in [(called, "called"), (answered, "answered")] {
+        if let Err(error) = open.all_live() {
+            panic!("{what}: {error:#}; {}", complaints(&agent));
+        }
+    }
     assert!(
         load.made.load(Ordering::SeqCst) > 100 * CYCLES,
         "hardly any load"
