@@ -161,9 +161,13 @@ impl<W: World> Drain<'_, W> {
         let mut quiet_since = None;
         loop {
             let left = self.agent.world.drain(&pod, STEP).await;
-            // A connection may belong to another process of ours, one that is being replaced.
-            let served = self.agent.world.served(Arc::clone(&self.netns)).await;
-            let left = left.max(served.unwrap_or_default());
+            let left = if left == 0 {
+                // A connection may belong to another process of ours, one that is being replaced.
+                let served = self.agent.world.served(Arc::clone(&self.netns)).await;
+                served.unwrap_or_default()
+            } else {
+                left
+            };
             if !self.is_draining().await {
                 return Waited::Taken;
             }
