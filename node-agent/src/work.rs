@@ -111,6 +111,8 @@ async fn live(
         readiness,
         tunnel,
         drain_deadline: settings.drain_deadline,
+        quiet: false,
+        heirless: None,
         tasks: JoinSet::new(),
     };
     obedience.until_the_end(driver).await?;

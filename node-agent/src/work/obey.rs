@@ -19,6 +19,9 @@ const STEP: Duration = Duration::from_millis(50);
 /// The threads of the tunnel give a sign of life within this time.
 const ALIVE: Duration = Duration::from_secs(5);
 
+/// A worker whose holder dies while a successor takes over waits so long for somebody who needs it.
+const HEIRLESS: Duration = Duration::from_secs(5);
+
 /// The worker from here on.
 pub(super) struct Obedience {
     pub(super) orders: mpsc::UnboundedReceiver<Order>,
@@ -28,6 +31,10 @@ pub(super) struct Obedience {
     pub(super) readiness: Readiness,
     pub(super) tunnel: TunnelPort,
     pub(super) drain_deadline: Duration,
+    /// Told to be quiet for a successor.
+    pub(super) quiet: bool,
+    /// When a quiet worker without a holder takes it that the successor serves.
+    pub(super) heirless: Option<Instant>,
     /// The sites.
     pub(super) tasks: JoinSet<()>,
 }
@@ -100,6 +107,13 @@ impl Obedience {
                     None => std::future::pending().await,
                 },
                 () = driver.drive() => continue,
+                () = until(self.heirless) => {
+                    tracing::info!("the holder died after it had passed everything to a successor");
+                    return Next::Retire(Retirement {
+                        patience: self.drain_deadline,
+                        accepting: false,
+                    });
+                }
                 wish = self.wishes.next() => wish,
             };
             match wish {
@@ -129,17 +143,25 @@ impl Obedience {
             Order::Ping => self.give_sign_of_life(),
             Order::Quieten => match driver.pause().await {
                 Ok(()) => {
+                    self.quiet = true;
                     tracing::info!("quiet: a successor takes over");
                     self.holder.report(Report::Quiet);
                 }
                 Err(error) => tracing::error!("cannot become quiet for a successor: {error:#}"),
             },
-            Order::Resume => {
-                driver.resume()?;
-                tracing::info!("going on: no successor took over");
+            Order::Resume => self.resume(driver)?,
+            Order::HolderGone => {
+                *without_holder = Some(self.readiness.task("holder"));
+                self.heirless = self.quiet.then(|| Instant::now() + HEIRLESS);
             }
-            Order::HolderGone => *without_holder = Some(self.readiness.task("holder")),
-            Order::HolderBack => *without_holder = None,
+            Order::HolderBack => {
+                *without_holder = None;
+                self.heirless = None;
+                if self.quiet {
+                    // Whoever asked for quiet is gone, and so is its successor.
+                    self.resume(driver)?;
+                }
+            }
             Order::Retire {
                 patience,
                 accepting,
@@ -151,6 +173,13 @@ impl Obedience {
             }
         }
         Ok(None)
+    }
+
+    fn resume(&mut self, driver: &mut Driver) -> anyhow::Result<()> {
+        self.quiet = false;
+        driver.resume()?;
+        tracing::info!("going on: no successor took over");
+        Ok(())
     }
 
     /// In a task of its own: a thread that hangs must not keep orders from being obeyed.
@@ -226,6 +255,14 @@ impl Obedience {
 enum Next {
     Order(Order),
     Retire(Retirement),
+}
+
+/// Never without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Goes on accepting until nobody is connected any more or the time is up.
