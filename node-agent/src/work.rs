@@ -7,6 +7,7 @@ mod parts;
 mod sites;
 mod zds;
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +112,7 @@ async fn live(
         readiness,
         tunnel,
         drain_deadline: settings.drain_deadline,
+        kept: VecDeque::new(),
         quiet: false,
         heirless: None,
         tasks: JoinSet::new(),

@@ -8,7 +8,7 @@ use node_agent_handover::{Answer, Ask, InPod, Job, JobDone, Kind, ToWorker};
 use node_agent_namespace::{Netns, NetnsError};
 use tunnel_sockets::{Family, SocketKind, SocketsError};
 
-use crate::hand::{Hand, lasting, passing};
+use crate::hand::{Hand, lasting, overdue, passing};
 use crate::holder::Holder;
 
 /// Hands at work at the same time; further work waits.
@@ -26,7 +26,7 @@ pub(crate) struct Waiting {
     id: u64,
     job: Job,
     netns: Option<OwnedFd>,
-    within: Duration,
+    until: Instant,
 }
 
 impl Holder {
@@ -43,13 +43,13 @@ impl Holder {
                     let why = "too much work in namespaces waits; the node is overloaded";
                     return self.answer(id, passing(why.to_owned()), Vec::new());
                 }
-                let within = Duration::from_millis(within_ms).min(JOB_MOST);
+                let until = now + Duration::from_millis(within_ms).min(JOB_MOST);
                 let netns = fds.into_iter().next();
                 self.waiting.push_back(Waiting {
                     id,
                     job,
                     netns,
-                    within,
+                    until,
                 });
                 return self.employ_hands(now);
             }
@@ -72,10 +72,15 @@ impl Holder {
                 id,
                 job,
                 netns,
-                within,
+                until,
             }) = self.waiting.pop_front()
         {
-            match Hand::start(id, &job, netns, within, now) {
+            // Whoever asked has given it up by now, and may have asked for the opposite since.
+            if until <= now {
+                self.answer(id, overdue(), Vec::new());
+                continue;
+            }
+            match Hand::start(id, &job, netns, until) {
                 Ok(hand) => self.hands.push(hand),
                 Err(error) => {
                     let why = format!("cannot start a process to work in the namespace: {error}");
@@ -113,7 +118,8 @@ impl Holder {
         let netns = match fds.into_iter().next().map(Netns::from_fd) {
             Some(Ok(netns)) => netns,
             Some(Err(error)) => return (lasting(error.to_string()), Vec::new()),
-            None => return (lasting("no namespace came along".to_owned()), Vec::new()),
+            // Lost for want of descriptors.
+            None => return (passing("no namespace came along".to_owned()), Vec::new()),
         };
         match self.namespaces.open(pod, netns.into(), ipv6) {
             Ok(opened) => {

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use node_agent_handover::{MAX_MESSAGE, WireError, decode, encode};
-use node_agent_namespace::{recv_with_fds, send_with_fds};
+use node_agent_namespace::{recv_with_fds_there_are, send_with_fds};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -158,7 +159,7 @@ impl Channel {
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<Received<T>>, ChannelError> {
         // One byte more than a packet may have, so that a larger one does not look whole.
         self.buffer.resize(MAX_PACKET + 1, 0);
-        let received = recv_with_fds(&self.socket, &mut self.buffer);
+        let received = recv_with_fds_there_are(&self.socket, &mut self.buffer);
         let (count, fds) = match received {
             Ok((0, _)) => return Err(ChannelError::Gone),
             Ok(received) => received,
@@ -204,6 +205,8 @@ fn out_of_a_file<T: DeserializeOwned>(
     let mut bytes = Vec::new();
     file.and_then(|file| {
         let mut file = File::from(file);
+        // Nothing but a file in memory: reading anything else could wait for ever.
+        fcntl(&file, FcntlArg::F_GET_SEALS)?;
         file.rewind()?;
         file.take(MAX_MESSAGE as u64).read_to_end(&mut bytes)
     })

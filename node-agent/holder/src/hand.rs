@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::pipe2;
 use node_agent_handover::{Answer, Job, JobDone, MAX_MESSAGE};
 use node_agent_namespace::{self as namespace, Netns};
@@ -37,17 +38,15 @@ impl Hand {
         id: u64,
         job: &Job,
         netns: Option<OwnedFd>,
-        within: Duration,
-        now: Instant,
+        until: Instant,
     ) -> io::Result<Self> {
         let (answer, write) = pipe2(OFlag::O_CLOEXEC)?;
-        let until = now + within;
         match fork()? {
             Forked::Parent(pid) => Ok(Self {
                 id,
                 answer: answer.into(),
                 until: until + GRACE,
-                process: Watched::new(pid)?,
+                process: Watched::new(pid).inspect_err(|_| end_unwatched(pid))?,
             }),
             Forked::Child => {
                 // A panic would run what belongs to the holder; it must not get past here.
@@ -85,6 +84,15 @@ impl Drop for Hand {
         if let Err(error) = self.process.kill() {
             tracing::warn!(%error, "cannot end a process that worked in a namespace");
         }
+    }
+}
+
+/// Ends a child that cannot be watched: it must not work behind the back of whoever comes next.
+fn end_unwatched(pid: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    let ended = kill(pid, Signal::SIGKILL).and_then(|()| waitpid(pid, None::<WaitPidFlag>));
+    if let Err(error) = ended {
+        tracing::error!(%error, %pid, "cannot end a process that nobody watches");
     }
 }
 

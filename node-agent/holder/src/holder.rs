@@ -164,7 +164,7 @@ impl Holder {
     /// The last thing this process does: what would mislead others is taken away.
     fn leave(&mut self, outcome: &Result<Ended, HolderError>) {
         let drained = matches!(outcome, Ok(Ended::Drained));
-        if drained && self.succession != Succession::Over {
+        if drained && self.succession == Succession::None {
             let paths = self.settings.plugin.iter().chain([&self.settings.door]);
             for path in paths {
                 if let Err(error) = std::fs::remove_file(path) {

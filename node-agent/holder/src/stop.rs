@@ -5,6 +5,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use node_agent_handover::ToWorker;
 
+use crate::hand::overdue;
 use crate::holder::{Ended, Holder};
 use crate::process::{Forked, fork};
 use crate::succession::Succession;
@@ -81,7 +82,11 @@ impl Holder {
                     worker.disown();
                 }
                 // They are the parent's children; it ends now, and they with it.
+                let unanswered: Vec<u64> = self.hands.iter().map(|hand| hand.id).collect();
                 self.dismiss_hands();
+                for id in unanswered {
+                    self.answer(id, overdue(), Vec::new());
+                }
                 self.stopping = Some(Stopping::Lingering(now + self.settings.linger));
             }
             Err(error) => {

@@ -74,6 +74,19 @@ pub fn recv_with_fds(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize,
     Ok((count, fds))
 }
 
+/// The same, but descriptors that were lost for want of room are simply not there: for conversations
+/// in which a message without its descriptors is answered with an error, and goes on.
+///
+/// # Errors
+/// What the kernel says, `WouldBlock` among it.
+pub fn recv_with_fds_there_are(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let (count, fds, truncated) = receive(socket.as_fd(), buffer)?;
+    Ok((count, if truncated { Vec::new() } else { fds }))
+}
+
 /// Lets processes started from now on inherit a descriptor. Meant for a connection whose end makes
 /// the peer clean up: with it held by every tool we start, the peer sees the end only when none of
 /// them can change anything any more, however we die.

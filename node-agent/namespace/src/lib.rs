@@ -35,7 +35,7 @@ pub use capture::{CaptureError, capture_running, spare_fewer};
 pub use connections::{ConnectionsError, connections};
 pub use descriptors::{
     MAX_DESCRIPTORS, PeerCredentials, keep_open_in_children, peer_credentials, recv_with_fds,
-    send_with_fds,
+    recv_with_fds_there_are, send_with_fds,
 };
 pub use detect::{DetectError, detect_backend};
 pub use enter::{EnterError, enter};

@@ -76,11 +76,20 @@ impl Netns {
     /// When there is none, when it is something else, and when it is the host's.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, NetnsError> {
         let path = path.as_ref();
-        // Not blocking: whatever the path names, a pipe included, opening it must not hang.
-        let opened = OpenOptions::new()
+        // Not by its driver: whatever the path names, opening it must neither hang nor do anything.
+        let probed = OpenOptions::new()
             .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path);
+            .custom_flags(libc::O_PATH)
+            .open(path)
+            .and_then(|probe| {
+                let kind = fstatfs(&probe).map_err(io::Error::from)?;
+                Ok((probe, kind.filesystem_type() == NSFS_MAGIC))
+            });
+        let opened = match probed {
+            Ok((_, false)) => return Err(NetnsError::NotANamespace),
+            Ok((probe, true)) => File::open(format!("/proc/self/fd/{}", probe.as_raw_fd())),
+            Err(error) => Err(error),
+        };
         match opened {
             Ok(file) => Self::from_fd(file.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NetnsError::Gone {

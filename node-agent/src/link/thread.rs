@@ -26,6 +26,8 @@ use super::{Order, Report};
 const HELLO: Duration = Duration::from_secs(5);
 /// A holder that has said nothing for this long hangs: it asks for a sign of life every second.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Fewer open questions are not looked through.
+const PRUNE: usize = 1024;
 /// Pause after a failure that the next instant does not cure (descriptors have run out).
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,6 +58,7 @@ pub(super) fn run(link: OwnedFd, plugin_path: PathBuf, inputs: Inputs, outputs: 
                 store: Store::new(plugin_path),
                 open: BTreeMap::new(),
                 next: 0,
+                prune_at: PRUNE,
                 heard: Instant::now(),
                 hangs: false,
                 outputs,
@@ -78,6 +81,8 @@ struct Speaker {
     /// Questions that have no answer yet, in the order in which they were asked.
     open: BTreeMap<u64, Question>,
     next: u64,
+    /// So many open questions are looked through for abandoned ones.
+    prune_at: usize,
     /// When the holder last said something.
     heard: Instant,
     /// It was said that it hangs.
@@ -143,6 +148,11 @@ impl Speaker {
     }
 
     fn ask(&mut self, question: Question) -> Result<(), ChannelError> {
+        if self.open.len() >= self.prune_at {
+            // While nobody answers, who asked gives up, and must not be kept for it.
+            self.open.retain(|_, open| !open.reply.is_abandoned());
+            self.prune_at = (2 * self.open.len()).max(PRUNE);
+        }
         let id = self.next;
         self.next += 1;
         let outcome = self.send_question(id, &question);
@@ -162,8 +172,9 @@ impl Speaker {
     /// Says something, if there is somebody to hear it.
     fn send(&mut self, message: &FromWorker, fds: Vec<OwnedFd>) -> Result<(), ChannelError> {
         match &mut self.far {
-            Some(far) => far.get_mut().send(message, fds),
-            None => Ok(()),
+            // One that hangs is asked anew when it wakes: a queue that fills up would end the link.
+            Some(far) if !self.hangs => far.get_mut().send(message, fds),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -289,6 +300,7 @@ impl Speaker {
         if std::mem::take(&mut self.hangs) {
             tracing::info!("the holder gives signs of life again");
             self.order(Order::HolderBack);
+            self.ask_again();
         }
     }
 

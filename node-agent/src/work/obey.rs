@@ -31,6 +31,8 @@ pub(super) struct Obedience {
     pub(super) readiness: Readiness,
     pub(super) tunnel: TunnelPort,
     pub(super) drain_deadline: Duration,
+    /// Orders that came while something else had to be finished first.
+    pub(super) kept: VecDeque<Order>,
     /// Told to be quiet for a successor.
     pub(super) quiet: bool,
     /// When a quiet worker without a holder takes it that the successor serves.
@@ -51,7 +53,7 @@ impl Obedience {
         mut self,
         starting: impl Future<Output = anyhow::Result<Driver>>,
     ) -> anyhow::Result<()> {
-        let (mut driver, mut waiting) = self.until_started(starting).await?;
+        let mut driver = self.until_started(starting).await?;
         tokio::spawn({
             let (readiness, holder) = (self.readiness.clone(), self.holder.clone());
             async move {
@@ -61,12 +63,9 @@ impl Obedience {
         });
         let mut without_holder = None;
         let retirement = loop {
-            let order = match waiting.pop_front() {
-                Some(order) => order,
-                None => match self.next(&driver, without_holder.is_some()).await {
-                    Next::Order(order) => order,
-                    Next::Retire(retirement) => break retirement,
-                },
+            let order = match self.next(&driver, without_holder.is_some()).await {
+                Next::Order(order) => order,
+                Next::Retire(retirement) => break retirement,
             };
             let retire = self.obey(order, &mut driver, &mut without_holder).await?;
             if let Some(retirement) = retire {
@@ -80,18 +79,17 @@ impl Obedience {
     async fn until_started(
         &mut self,
         starting: impl Future<Output = anyhow::Result<Driver>>,
-    ) -> anyhow::Result<(Driver, VecDeque<Order>)> {
-        let mut waiting = VecDeque::new();
+    ) -> anyhow::Result<Driver> {
         tokio::pin!(starting);
         loop {
             tokio::select! {
-                started = &mut starting => return Ok((started?, waiting)),
+                started = &mut starting => return started,
                 order = self.orders.recv() => match order {
                     Some(Order::Serve(site, listener)) => {
                         self.sites.serve(site, listener, &mut self.tasks);
                     }
                     Some(Order::Ping) => self.holder.report(Report::Alive),
-                    Some(order) => waiting.push_back(order),
+                    Some(order) => self.kept.push_back(order),
                     None => anyhow::bail!("the link to the holder has ended"),
                 },
             }
@@ -101,11 +99,7 @@ impl Obedience {
     async fn next(&mut self, driver: &Driver, alone: bool) -> Next {
         loop {
             let wish = tokio::select! {
-                order = self.orders.recv() => match order {
-                    Some(order) => return Next::Order(order),
-                    // The thread of the link ends only with the process.
-                    None => std::future::pending().await,
-                },
+                order = next_order(&mut self.kept, &mut self.orders) => return Next::Order(order),
                 () = driver.drive() => continue,
                 () = until(self.heirless) => {
                     tracing::info!("the holder died after it had passed everything to a successor");
@@ -141,7 +135,7 @@ impl Obedience {
         match order {
             Order::Serve(site, listener) => self.sites.serve(site, listener, &mut self.tasks),
             Order::Ping => self.give_sign_of_life(),
-            Order::Quieten => match driver.pause().await {
+            Order::Quieten => match self.pause(driver).await {
                 Ok(()) => {
                     self.quiet = true;
                     tracing::info!("quiet: a successor takes over");
@@ -175,6 +169,23 @@ impl Obedience {
         Ok(None)
     }
 
+    /// Pausing waits for pods on their way in, longer than a holder waits for a sign of life; orders
+    /// that come meanwhile are kept for later.
+    async fn pause(&mut self, driver: &mut Driver) -> anyhow::Result<()> {
+        let pausing = driver.pause();
+        tokio::pin!(pausing);
+        loop {
+            tokio::select! {
+                paused = &mut pausing => return paused,
+                order = self.orders.recv() => match order {
+                    Some(Order::Ping) => self.give_sign_of_life(),
+                    Some(order) => self.kept.push_back(order),
+                    None => std::future::pending().await,
+                },
+            }
+        }
+    }
+
     fn resume(&mut self, driver: &mut Driver) -> anyhow::Result<()> {
         self.quiet = false;
         driver.resume()?;
@@ -195,7 +206,7 @@ impl Obedience {
     }
 
     async fn retire(mut self, mut driver: Driver, first: Retirement) -> anyhow::Result<()> {
-        if let Err(error) = driver.pause().await {
+        if let Err(error) = self.pause(&mut driver).await {
             tracing::error!("the table of enrolled pods may not be whole: {error:#}");
         }
         let mut retirement = first;
@@ -230,23 +241,22 @@ impl Obedience {
     /// While the end is near, a successor may still come, or somebody be in a hurry.
     async fn other_retirement(&mut self) -> Retirement {
         loop {
-            match self.orders.recv().await {
-                Some(Order::Retire {
+            match next_order(&mut self.kept, &mut self.orders).await {
+                Order::Retire {
                     patience,
                     accepting,
-                }) => {
+                } => {
                     return Retirement {
                         patience,
                         accepting,
                     };
                 }
-                Some(Order::Ping) => self.give_sign_of_life(),
-                Some(Order::Quieten) => self.holder.report(Report::Quiet),
-                Some(Order::Serve(site, listener)) => {
+                Order::Ping => self.give_sign_of_life(),
+                Order::Quieten => self.holder.report(Report::Quiet),
+                Order::Serve(site, listener) => {
                     self.sites.serve(site, listener, &mut self.tasks);
                 }
-                Some(Order::Resume | Order::HolderGone | Order::HolderBack) => {}
-                None => std::future::pending().await,
+                Order::Resume | Order::HolderGone | Order::HolderBack => {}
             }
         }
     }
@@ -255,6 +265,21 @@ impl Obedience {
 enum Next {
     Order(Order),
     Retire(Retirement),
+}
+
+/// The next order: those that were kept come first. Cancel-safe.
+async fn next_order(
+    kept: &mut VecDeque<Order>,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> Order {
+    if let Some(order) = kept.pop_front() {
+        return order;
+    }
+    match orders.recv().await {
+        Some(order) => order,
+        // The thread of the link ends only with the process.
+        None => std::future::pending().await,
+    }
 }
 
 /// Never without a time.

@@ -150,7 +150,9 @@ pub(super) async fn backend(settings: &Settings, holder: &Holder) -> anyhow::Res
         IptablesBackend::Auto => {
             let mut plan = RedirectPlan::new(Backend::Nft);
             plan.ipv6 = settings.ipv6;
-            match holder.work(Job::Detect { plan }, None, DETECTION).await? {
+            let detecting = holder.work(Job::Detect { plan }, None, DETECTION);
+            let detected = tokio::time::timeout(2 * DETECTION, detecting).await;
+            match detected.context("the holder does not answer")?? {
                 JobDone::Detected(found) => {
                     tracing::info!(backend = %found, "found how rules are written on this node");
                     Ok(found)
