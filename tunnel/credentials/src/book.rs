@@ -17,10 +17,12 @@ use crate::schedule::{Backoff, Jitter, renew_at};
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// What everybody may see of an identity.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) expired: bool,
+    /// Since when it stands so: obtained, expired, or waited for.
+    pub(crate) since: SystemTime,
     pub(crate) last_error: Option<String>,
 }
 
@@ -29,7 +31,10 @@ enum Phase {
     /// To be asked for, in the order of waiting.
     Due(Instant),
     /// A request is with the authority.
-    InFlight,
+    InFlight {
+        /// Should it fail, another one follows at once.
+        again: bool,
+    },
     /// Nothing to do until then.
     Fresh(SystemTime),
     /// The latest request failed.
@@ -45,13 +50,19 @@ struct Slot {
 }
 
 impl Slot {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, wall: SystemTime) -> Self {
+        let published = Published {
+            certificate: None,
+            expired: false,
+            since: wall,
+            last_error: None,
+        };
         Self {
             interest: 0,
             idle_since: Some(now),
             phase: Phase::Due(now),
             backoff: Backoff::default(),
-            publish: watch::Sender::new(Published::default()),
+            publish: watch::Sender::new(published),
         }
     }
 
@@ -59,8 +70,8 @@ impl Slot {
         self.publish.borrow().certificate.is_some()
     }
 
-    /// A certificate past its end is taken away from everybody, key and all.
-    fn expire(&mut self, identity: &Identity, wall: SystemTime) {
+    /// A certificate past its end is taken away from everybody, key and all; says whether it was.
+    fn expire(&mut self, identity: &Identity, wall: SystemTime) -> bool {
         let expired = self.publish.send_if_modified(|published| {
             let over = published
                 .certificate
@@ -69,6 +80,7 @@ impl Slot {
             if over {
                 published.certificate = None;
                 published.expired = true;
+                published.since = wall;
             }
             over
         });
@@ -78,13 +90,14 @@ impl Slot {
                 "certificate expired before a new one could be had; mesh traffic of this identity stops until then"
             );
         }
+        expired
     }
 
     fn come_due(&mut self, now: Instant, wall: SystemTime) {
         let due = match self.phase {
             Phase::Fresh(renew_at) => wall >= renew_at || !self.has_certificate(),
             Phase::Paused(until) => now >= until,
-            Phase::Due(_) | Phase::InFlight => false,
+            Phase::Due(_) | Phase::InFlight { .. } => false,
         };
         if due && self.interest > 0 {
             self.phase = Phase::Due(now);
@@ -100,7 +113,7 @@ impl Slot {
         }
         match (&self.phase, self.idle_since) {
             // Its end, or a free place, is an event of its own.
-            (Phase::InFlight, _) | (Phase::Due(_), None) => {}
+            (Phase::InFlight { .. }, _) | (Phase::Due(_), None) => {}
             (_, Some(since)) => sleep = sleep.min((since + linger).saturating_duration_since(now)),
             (Phase::Fresh(at), None) => sleep = sleep.min(calendar(*at)),
             (Phase::Paused(until), None) => {
@@ -115,6 +128,7 @@ impl Slot {
 pub(crate) struct Book {
     slots: HashMap<Identity, Slot>,
     linger: Duration,
+    revision: u64,
 }
 
 impl Book {
@@ -122,15 +136,27 @@ impl Book {
         Self {
             slots: HashMap::new(),
             linger,
+            revision: 0,
         }
     }
 
+    /// Grows with each change that [`Published`] or the set of identities shows.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Counts one more who wants it.
-    pub(crate) fn hold(&mut self, id: &Identity, now: Instant) -> watch::Receiver<Published> {
-        let slot = self
-            .slots
-            .entry(id.clone())
-            .or_insert_with(|| Slot::new(now));
+    pub(crate) fn hold(
+        &mut self,
+        id: &Identity,
+        now: Instant,
+        wall: SystemTime,
+    ) -> watch::Receiver<Published> {
+        let revision = &mut self.revision;
+        let slot = self.slots.entry(id.clone()).or_insert_with(|| {
+            *revision += 1;
+            Slot::new(now, wall)
+        });
         slot.interest += 1;
         slot.idle_since = None;
         slot.publish.subscribe()
@@ -151,19 +177,35 @@ impl Book {
     /// Lets time pass; returns who was forgotten.
     pub(crate) fn pass(&mut self, now: Instant, wall: SystemTime) -> Vec<Identity> {
         for (identity, slot) in &mut self.slots {
-            slot.expire(identity, wall);
+            self.revision += u64::from(slot.expire(identity, wall));
             slot.come_due(now, wall);
         }
         let linger = self.linger;
         // One with a request out stays until its end, so that there are never two.
         let over = |slot: &Slot| {
-            !matches!(slot.phase, Phase::InFlight)
+            !matches!(slot.phase, Phase::InFlight { .. })
                 && slot.idle_since.is_some_and(|since| now >= since + linger)
         };
-        self.slots
+        let forgotten: Vec<_> = self
+            .slots
             .extract_if(|_, slot| over(slot))
             .map(|(identity, _)| identity)
-            .collect()
+            .collect();
+        self.revision += u64::from(!forgotten.is_empty());
+        forgotten
+    }
+
+    /// Ends all pauses: there is a reason to believe that the authority answers now.
+    pub(crate) fn ask_again(&mut self, now: Instant) {
+        for slot in self.slots.values_mut() {
+            match &mut slot.phase {
+                Phase::Paused(until) => *until = now,
+                // What is out was asked before that and may still fail.
+                Phase::InFlight { again } => *again = true,
+                Phase::Due(_) | Phase::Fresh(_) => continue,
+            }
+            slot.backoff.reset();
+        }
     }
 
     /// The next to ask for: those without any certificate before renewals, then the longest
@@ -179,7 +221,7 @@ impl Book {
             })
             .min_by_key(|(order, ..)| *order)
             .map(|(_, identity, slot)| (identity, slot))?;
-        slot.phase = Phase::InFlight;
+        slot.phase = Phase::InFlight { again: false };
         Some(identity.clone())
     }
 
@@ -192,8 +234,11 @@ impl Book {
         slot.backoff.reset();
         slot.publish.send_replace(Published {
             certificate: Some(new),
-            ..Published::default()
+            expired: false,
+            since: wall,
+            last_error: None,
         });
+        self.revision += 1;
     }
 
     /// A request came to a bad end; returns the pause before the next.
@@ -205,10 +250,14 @@ impl Book {
         jitter: Jitter,
     ) -> Option<Duration> {
         let slot = self.slots.get_mut(id)?;
-        let pause = slot.backoff.after_failure(jitter);
+        let pause = match slot.phase {
+            Phase::InFlight { again: true } => Duration::ZERO,
+            _ => slot.backoff.after_failure(jitter),
+        };
         slot.phase = Phase::Paused(now + pause);
         slot.publish
             .send_modify(|published| published.last_error = Some(why.to_owned()));
+        self.revision += 1;
         Some(pause)
     }
 

@@ -73,6 +73,9 @@ pub struct CertificateSummary {
     pub identity: Identity,
     /// How it stands.
     pub state: CertificateState,
+    /// Since when it stands so: when it was obtained, when it ran out, or since when it is waited
+    /// for.
+    pub since: SystemTime,
     /// Why the latest request failed, until one succeeds.
     pub last_error: Option<String>,
     /// Leaf and intermediates, PEM; empty when there is none.

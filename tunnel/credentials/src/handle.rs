@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tunnel_model::Identity;
 
 use crate::authority::CertificateAuthority;
@@ -108,6 +108,25 @@ impl Credentials {
         all
     }
 
+    /// A number that grows with each change of what [`summaries`](Self::summaries) shows.
+    #[must_use]
+    pub fn revision(&self) -> watch::Receiver<u64> {
+        self.directory.revision()
+    }
+
+    /// Waits until every earlier [`hold`](Self::hold) through this handle shows in the summaries.
+    pub async fn catch_up(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::CatchUp { reply });
+        // An owner that has ended carries nothing out any more.
+        let _ended = answer.await;
+    }
+
+    /// Says that the authority is believed to answer now: pauses after failures are over.
+    pub fn ask_again(&self) {
+        self.send(Command::AskAgain);
+    }
+
     fn summary(&self, id: &Identity, published: &Published) -> CertificateSummary {
         let had = published.certificate.as_deref();
         let state = match had {
@@ -119,6 +138,7 @@ impl Credentials {
         CertificateSummary {
             identity: id.clone(),
             state,
+            since: published.since,
             last_error: published.last_error.clone(),
             chain_pem: had.map(|had| pem_text(&had.chain)).unwrap_or_default(),
             roots_pem: had.map(|had| pem_text(&had.roots)).unwrap_or_default(),

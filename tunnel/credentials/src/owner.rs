@@ -24,32 +24,54 @@ pub(crate) enum Command {
     Release {
         id: Identity,
     },
+    /// The authority is believed to answer now.
+    AskAgain,
+    /// Says when all earlier commands are carried out.
+    CatchUp {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Where the handles look without asking. Only the owner writes.
 #[derive(Default)]
-pub(crate) struct Directory(RwLock<HashMap<Identity, watch::Receiver<Published>>>);
+pub(crate) struct Directory {
+    entries: RwLock<HashMap<Identity, watch::Receiver<Published>>>,
+    revision: watch::Sender<u64>,
+}
 
 impl Directory {
     pub(crate) fn see<T>(&self, id: &Identity, look: impl FnOnce(&Published) -> T) -> Option<T> {
-        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let map = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         map.get(id).map(|published| look(&published.borrow()))
     }
 
     pub(crate) fn see_all<T>(&self, mut look: impl FnMut(&Identity, &Published) -> T) -> Vec<T> {
-        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let map = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         map.iter()
             .map(|(id, published)| look(id, &published.borrow()))
             .collect()
     }
 
+    /// A number that grows with each change of what can be seen here.
+    pub(crate) fn revision(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    fn tell_revision(&self, now: u64) {
+        self.revision.send_if_modified(|told| {
+            let changed = *told != now;
+            *told = now;
+            changed
+        });
+    }
+
     fn enter(&self, id: &Identity, published: watch::Receiver<Published>) {
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         map.entry(id.clone()).or_insert(published);
     }
 
     fn strike(&self, ids: &[Identity]) {
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         for id in ids {
             map.remove(id);
         }
@@ -134,6 +156,7 @@ impl Owner {
             let task = self.requests.spawn(request);
             self.asked.insert(task.id(), id);
         }
+        self.directory.tell_revision(self.book.revision());
         self.book.sleeps(now, wall)
     }
 
@@ -149,7 +172,8 @@ impl Owner {
     fn obey(&mut self, command: Command, now: Instant) {
         match command {
             Command::Hold { id, reply } => {
-                let published = self.book.hold(&id, now);
+                let wall = self.settings.clock.now();
+                let published = self.book.hold(&id, now, wall);
                 self.directory.enter(&id, published.clone());
                 if let Some(reply) = reply {
                     // The one who asked may have stopped waiting.
@@ -157,6 +181,11 @@ impl Owner {
                 }
             }
             Command::Release { id } => self.book.release(&id, now),
+            Command::AskAgain => self.book.ask_again(now),
+            Command::CatchUp { reply } => {
+                // The one who asked may have stopped waiting.
+                let _gone = reply.send(());
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod handshake;
 mod rotation;
 mod scripted;
 mod secrecy;
+mod watching;
 
 use tunnel_model::Identity;
 
