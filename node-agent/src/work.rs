@@ -1,6 +1,7 @@
 //! `ambient-agent worker`: makes every part, in the order in which they need each other, obeys the
 //! holder, and takes the parts down in the order that loses nothing.
 
+mod authority;
 mod driven;
 mod obey;
 mod parts;

@@ -11,11 +11,12 @@ use node_agent_redirect::{Backend, RedirectPlan};
 use node_agent_settings::{ByteSize, IptablesBackend, Settings, WorkerThreads};
 use tokio::task::JoinSet;
 use tunnel::{Limits, Parts as TunnelParts, Tunnel, TunnelSettings};
-use tunnel_credentials::{CredentialSettings, Credentials, DevelopmentCa};
+use tunnel_credentials::{CredentialSettings, Credentials};
 use tunnel_discovery::{MeshStore, watch_file};
 use tunnel_sockets::Sockets;
 use tunnel_telemetry::Telemetry;
 
+use super::authority::Search;
 use crate::link::Holder;
 use crate::tunnel_port::TunnelPort;
 
@@ -34,7 +35,8 @@ pub(super) fn start(
     sockets: Sockets,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Parts> {
-    let credentials = credentials(settings, tasks)?;
+    let pending = readiness.task("certificate authority");
+    let credentials = credentials(settings, pending, tasks)?;
     let mesh = follow_mesh_file(settings, readiness.task("mesh file"), tasks);
     let parts = TunnelParts {
         mesh: mesh.reader(),
@@ -52,17 +54,17 @@ pub(super) fn start(
     })
 }
 
-fn credentials(settings: &Settings, tasks: &mut JoinSet<()>) -> anyhow::Result<Credentials> {
+fn credentials(
+    settings: &Settings,
+    pending: PendingTask,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Credentials> {
     let (Some(cert), Some(key)) = (&settings.development_ca_cert, &settings.development_ca_key)
     else {
         // The settings refuse this already.
         anyhow::bail!("no certificate authority is configured");
     };
-    let authority = DevelopmentCa::load(cert, key)?;
-    tracing::warn!(
-        "certificates come from the development authority: who reads its key can impersonate \
-         every pod"
-    );
+    let (search, authority) = Search::begin(cert.clone(), key.clone());
     let ttl = settings.certificate_ttl;
     let (credentials, owner) = Credentials::start(
         CredentialSettings {
@@ -72,6 +74,7 @@ fn credentials(settings: &Settings, tasks: &mut JoinSet<()>) -> anyhow::Result<C
         Arc::new(authority),
     );
     tasks.spawn(owner);
+    tasks.spawn(search.go_on(credentials.clone(), pending));
     Ok(credentials)
 }
 
