@@ -2,19 +2,24 @@
 //!
 //! The shape follows upstream's dump where tools read it; `pods` and `readiness` are ours.
 
+mod certificates;
+
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use node_agent_enrollment::{Entry, Stage, Step, Traffic};
 use node_agent_settings::Settings;
 use serde_json::{Value, json};
-use tunnel_credentials::{CertificateState, CertificateSummary};
+use tunnel_credentials::CertificateSummary;
 use tunnel_model::{Policy, Service, Snapshot, Workload};
+
+use crate::certificates::Known;
 
 /// What the dump is made of.
 pub(crate) struct Sources<'a> {
     pub(crate) mesh: &'a Snapshot,
     pub(crate) certificates: &'a [CertificateSummary],
+    /// What former workers had, by identity.
+    pub(crate) former: &'a BTreeMap<String, Known>,
     pub(crate) pods: &'a [Entry],
     pub(crate) troubles: &'a BTreeMap<String, String>,
     pub(crate) pending: &'a [&'static str],
@@ -26,6 +31,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
     let Sources {
         mesh,
         certificates,
+        former,
         pods,
         troubles,
         pending,
@@ -35,7 +41,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         "workloads": mesh.workloads().map(|w| workload(w)).collect::<Vec<_>>(),
         "services": mesh.services().map(|s| service(s)).collect::<Vec<_>>(),
         "policies": mesh.policies().map(|p| policy(p)).collect::<Vec<_>>(),
-        "certificates": certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "certificates": certificates::all(certificates, former),
         "workloadState": pods.iter().map(state).collect::<BTreeMap<_, _>>(),
         "pods": pods.iter().map(pod).collect::<Vec<_>>(),
         "troubles": troubles,
@@ -99,33 +105,6 @@ fn policy(policy: &Policy) -> Value {
         "action": format!("{:?}", policy.action),
         "dryRun": policy.dry_run,
     })
-}
-
-/// Only the public part exists here at all.
-fn certificate(summary: &CertificateSummary) -> Value {
-    let state = match (summary.state, &summary.last_error) {
-        (CertificateState::Valid, _) => "Available".to_owned(),
-        (CertificateState::Pending, None) => "Initializing".to_owned(),
-        (_, Some(why)) => format!("Unavailable: {why}"),
-        (CertificateState::Expired, None) => "Unavailable: expired".to_owned(),
-    };
-    json!({
-        "identity": summary.identity.to_string(),
-        "state": state,
-        "certChain": [{
-            "pem": summary.chain_pem,
-            "serialNumber": summary.serial,
-            "validFrom": summary.not_before.and_then(seconds),
-            "expirationTime": summary.not_after.and_then(seconds),
-        }],
-        "rootCerts": [{ "pem": summary.roots_pem }],
-    })
-}
-
-fn seconds(time: SystemTime) -> Option<u64> {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .ok()
-        .map(|since| since.as_secs())
 }
 
 fn state(entry: &Entry) -> (String, Value) {

@@ -10,6 +10,7 @@
 
 mod activity;
 mod agent;
+mod certificates;
 mod cli;
 mod config_file;
 mod dump;

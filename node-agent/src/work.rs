@@ -20,6 +20,7 @@ use node_agent_settings::Settings;
 use tokio::task::JoinSet;
 use tunnel_telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
+use crate::certificates::Keeper;
 use crate::config_file::read_settings;
 use crate::link::{self, Linked};
 use crate::pods::Pods;
@@ -73,6 +74,7 @@ async fn live(
     let mut tasks = JoinSet::new();
     let readiness = Readiness::default();
     let (recorded, directory) = recorded(&settings)?;
+    let (keeper, former) = Keeper::load(directory.clone());
     let (writer, state_thread) = StateWriter::start(directory)?;
     let (pods, owner) = Pods::start(writer.clone());
     tasks.spawn(owner);
@@ -86,6 +88,7 @@ async fn live(
     let shown = Shown {
         mesh: parts.mesh.reader(),
         credentials: parts.credentials.clone(),
+        former,
         pods: pods.clone(),
         readiness: readiness.clone(),
         settings: Arc::clone(&settings),
@@ -103,6 +106,7 @@ async fn live(
         readiness: readiness.clone(),
         holder: holder.clone(),
         parts,
+        keeper,
     };
     let driver = Driver::start(own, plugin, &settings, recorded, &mut tasks);
     let obedience = Obedience {
@@ -133,7 +137,7 @@ async fn live(
 /// The pods that a former run of the agent enrolled.
 fn recorded(settings: &Settings) -> anyhow::Result<(Snapshot, StateDir)> {
     let directory = StateDir::open(&settings.state_dir)?;
-    let loaded = directory.load()?;
+    let loaded = directory.load::<Snapshot>()?;
     for complaint in &loaded.complaints {
         tracing::error!(
             complaint,
@@ -141,7 +145,7 @@ fn recorded(settings: &Settings) -> anyhow::Result<(Snapshot, StateDir)> {
              until they are created anew"
         );
     }
-    Ok((loaded.snapshot, directory))
+    Ok((loaded.document, directory))
 }
 
 /// Files are watched by blocking calls.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use node_agent_enrollment::{LeaveReason, NamespaceId, PodRef, Traffic};
+use node_agent_enrollment::{LeaveReason, NamespaceId, PodRef, Snapshot, Traffic};
 use tokio::time::timeout;
 
 use super::*;
@@ -79,7 +79,10 @@ async fn a_recorded_pod_is_on_disk_before_it_is_enrolled() {
     let bench = bench();
     let pod = record("c1", "u1");
     enrol(&bench, &pod).await;
-    assert_eq!(bench.state.load().unwrap().snapshot.pods[0].record, pod);
+    assert_eq!(
+        bench.state.load::<Snapshot>().unwrap().document.pods[0].record,
+        pod
+    );
     let stage = bench
         .pods
         .get(&pod.attachment)
@@ -103,7 +106,15 @@ async fn a_pod_that_left_is_off_the_disk() {
         .await
         .unwrap();
     bench.writer.durable(gone.generation).await.unwrap();
-    assert!(bench.state.load().unwrap().snapshot.pods.is_empty());
+    assert!(
+        bench
+            .state
+            .load::<Snapshot>()
+            .unwrap()
+            .document
+            .pods
+            .is_empty()
+    );
     assert!(bench.pods.get(&pod.attachment).await.unwrap().is_none());
 }
 
@@ -119,7 +130,10 @@ async fn a_hundred_pods_are_enrolled_at_once() {
         set.push(Box::pin(future));
     }
     futures_join(set).await;
-    assert_eq!(bench.state.load().unwrap().snapshot.pods.len(), 100);
+    assert_eq!(
+        bench.state.load::<Snapshot>().unwrap().document.pods.len(),
+        100
+    );
     assert_eq!(bench.pods.view().len(), 100);
 }
 

@@ -156,7 +156,7 @@ impl Bench {
     }
 
     fn recorded(&self) -> Vec<Recorded> {
-        self.state.load().unwrap().snapshot.pods
+        self.state.load::<Snapshot>().unwrap().document.pods
     }
 
     fn done(&self) -> String {

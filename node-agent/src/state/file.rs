@@ -1,11 +1,11 @@
-//! The state file and its directory.
+//! The state files and their directory.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use node_agent_enrollment::Snapshot;
+use super::document::Document;
 
 /// The state directory could not be used: the operator must see to the disk or the permissions.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +19,9 @@ pub(crate) struct StateError {
 
 /// What was found at start.
 #[derive(Debug)]
-pub(crate) struct Loaded {
-    /// The pods to bring back.
-    pub(crate) snapshot: Snapshot,
+pub(crate) struct Loaded<D> {
+    /// What a former run wrote.
+    pub(crate) document: D,
     /// What was wrong, for the operator; each was set aside, none was repaired by guessing.
     pub(crate) complaints: Vec<String>,
 }
@@ -46,40 +46,40 @@ impl StateDir {
         })
     }
 
-    /// Reads the state: the current file, or, if that is damaged, the previous one.
-    pub(crate) fn load(&self) -> Result<Loaded, StateError> {
+    /// Reads a document: the current file, or, if that is damaged, the previous one.
+    pub(crate) fn load<D: Document>(&self) -> Result<Loaded<D>, StateError> {
         let mut complaints = Vec::new();
-        for name in [CURRENT, PREVIOUS] {
+        for name in [D::NAME, &previous::<D>()] {
             let path = self.path.join(name);
             let bytes = match std::fs::read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(failing("read", &path)(error)),
             };
-            match Snapshot::decode(&bytes) {
-                Ok(snapshot) => {
+            match D::decode(&bytes) {
+                Ok(document) => {
                     return Ok(Loaded {
-                        snapshot,
+                        document,
                         complaints,
                     });
                 }
-                Err(why) => complaints.push(self.set_aside(name, &why.to_string())?),
+                Err(why) => complaints.push(self.set_aside(name, &why)?),
             }
         }
         Ok(Loaded {
-            snapshot: Snapshot::of(Vec::new()),
+            document: D::empty(),
             complaints,
         })
     }
 
-    /// Writes the state so that whoever reads it, at any instant, finds a whole file.
-    pub(crate) fn store(&self, snapshot: &Snapshot) -> Result<(), StateError> {
+    /// Writes a document so that whoever reads it, at any instant, finds a whole file.
+    pub(crate) fn store<D: Document>(&self, document: &D) -> Result<(), StateError> {
         let (new, current, previous) = (
-            self.path.join(NEW),
-            self.path.join(CURRENT),
-            self.path.join(PREVIOUS),
+            self.path.join(format!("{}.new", D::NAME)),
+            self.path.join(D::NAME),
+            self.path.join(previous::<D>()),
         );
-        let bytes = snapshot
+        let bytes = document
             .encode()
             .map_err(io::Error::other)
             .map_err(failing("encode", &new))?;
@@ -89,8 +89,8 @@ impl StateDir {
     }
 
     /// Brings what was written to the disk.
-    pub(crate) fn flush(&self) -> Result<(), StateError> {
-        let current = self.path.join(CURRENT);
+    pub(crate) fn flush<D: Document>(&self) -> Result<(), StateError> {
+        let current = self.path.join(D::NAME);
         let flush = |path: &Path| File::open(path).and_then(|file| file.sync_all());
         flush(&current).map_err(failing("flush", &current))?;
         flush(&self.path).map_err(failing("flush", &self.path))
@@ -138,6 +138,6 @@ fn failing(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> State
     }
 }
 
-const CURRENT: &str = "pods.json";
-const PREVIOUS: &str = "pods.json.previous";
-const NEW: &str = "pods.json.new";
+fn previous<D: Document>() -> String {
+    format!("{}.previous", D::NAME)
+}

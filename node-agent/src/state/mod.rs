@@ -1,4 +1,5 @@
-//! The table of enrolled pods on disk: read once at start, written by one thread.
+//! What survives the process, on disk: read once at start. The table of enrolled pods is written by
+//! one thread.
 //!
 //! A write is a new file, renamed over the old one, which stays as `pods.json.previous`. Writes
 //! that are asked for while one is under way are answered by the next one together.
@@ -8,11 +9,13 @@
 //! and that takes all the network namespaces it speaks of with it. The disk is flushed all the
 //! same once writes pause, so that what is found after such a crash is whole.
 
+mod document;
 mod file;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use file::StateDir;
+pub(crate) use document::Document;
+pub(crate) use file::{StateDir, StateError};
 pub(crate) use writer::{Generation, NotDurable, StateWriter};

@@ -53,8 +53,8 @@ fn a_fresh_directory_is_private_and_empty() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o700);
-    let loaded = state.load().unwrap();
-    assert!(loaded.snapshot.pods.is_empty() && loaded.complaints.is_empty());
+    let loaded = state.load::<Snapshot>().unwrap();
+    assert!(loaded.document.pods.is_empty() && loaded.complaints.is_empty());
 }
 
 #[test]
@@ -62,7 +62,10 @@ fn the_last_state_is_read_again() {
     let (_root, state) = directory();
     state.store(&snapshot(&["a"])).unwrap();
     state.store(&snapshot(&["a", "b"])).unwrap();
-    assert_eq!(state.load().unwrap().snapshot, snapshot(&["a", "b"]));
+    assert_eq!(
+        state.load::<Snapshot>().unwrap().document,
+        snapshot(&["a", "b"])
+    );
 }
 
 #[test]
@@ -73,8 +76,8 @@ fn a_torn_file_is_set_aside_for_the_previous_one() {
     let current = root.path().join("state/pods.json");
     let whole = std::fs::read(&current).unwrap();
     std::fs::write(&current, &whole[..whole.len() / 2]).unwrap();
-    let loaded = state.load().unwrap();
-    assert_eq!(loaded.snapshot, snapshot(&["a"]));
+    let loaded = state.load::<Snapshot>().unwrap();
+    assert_eq!(loaded.document, snapshot(&["a"]));
     assert!(
         loaded.complaints[0].contains("pods.json.damaged"),
         "{:?}",
@@ -89,8 +92,8 @@ fn two_torn_files_are_a_complaint_and_not_a_crash() {
     for name in ["pods.json", "pods.json.previous"] {
         std::fs::write(root.path().join("state").join(name), b"\0\0\0").unwrap();
     }
-    let loaded = state.load().unwrap();
-    assert!(loaded.snapshot.pods.is_empty());
+    let loaded = state.load::<Snapshot>().unwrap();
+    assert!(loaded.document.pods.is_empty());
     assert_eq!(loaded.complaints.len(), 2);
 }
 
@@ -105,7 +108,7 @@ async fn many_changes_share_few_writes() {
     }
     writer.durable(Generation(100)).await.unwrap();
     writer.durable(Generation(1)).await.unwrap();
-    assert_eq!(state.load().unwrap().snapshot.pods.len(), 100);
+    assert_eq!(state.load::<Snapshot>().unwrap().document.pods.len(), 100);
     writer.close();
     thread.join().unwrap();
 }
@@ -123,7 +126,10 @@ async fn a_failed_write_is_said_and_tried_again() {
     std::fs::remove_dir(&obstacle).unwrap();
     writer.submit(Generation(2), snapshot(&["a", "b"]));
     writer.durable(Generation(2)).await.unwrap();
-    assert_eq!(state.load().unwrap().snapshot, snapshot(&["a", "b"]));
+    assert_eq!(
+        state.load::<Snapshot>().unwrap().document,
+        snapshot(&["a", "b"])
+    );
     writer.close();
     thread.join().unwrap();
 }
@@ -135,5 +141,5 @@ async fn closing_writes_what_was_handed_over() {
     writer.submit(Generation(1), snapshot(&["a"]));
     writer.close();
     thread.join().unwrap();
-    assert_eq!(state.load().unwrap().snapshot, snapshot(&["a"]));
+    assert_eq!(state.load::<Snapshot>().unwrap().document, snapshot(&["a"]));
 }

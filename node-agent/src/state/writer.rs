@@ -180,7 +180,7 @@ enum Task {
 }
 
 fn flush(directory: &StateDir) {
-    if let Err(error) = directory.flush() {
+    if let Err(error) = directory.flush::<Snapshot>() {
         // Successors of this process read the file all the same.
         tracing::warn!(%error, "cannot flush the table of enrolled pods to the disk");
     }

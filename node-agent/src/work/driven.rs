@@ -10,13 +10,14 @@ use node_agent_admin::Readiness;
 use node_agent_enrollment::{Roster, Snapshot};
 use node_agent_settings::Settings;
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::parts::{self, Parts};
 use super::zds::ZdsPods;
-use crate::activity::Paused;
+use crate::activity::{Activity, Paused};
 use crate::agent::{Agent, Policy, Stop};
+use crate::certificates::Keeper;
 use crate::link::Holder;
 use crate::plugin::serve;
 use crate::pods::Pods;
@@ -34,6 +35,10 @@ pub(super) enum Driver {
         socket: PathBuf,
         /// What it acts on.
         pods: Box<ZdsPods>,
+        /// What goes on beside it.
+        activity: Activity,
+        /// It does not.
+        paused: Option<Paused>,
     },
 }
 
@@ -53,6 +58,7 @@ pub(super) struct Own {
     pub(super) readiness: Readiness,
     pub(super) holder: Holder,
     pub(super) parts: Parts,
+    pub(super) keeper: Keeper,
 }
 
 impl Driver {
@@ -69,7 +75,7 @@ impl Driver {
             (Some(plugin), None) => OwnDriver::start(own, plugin, settings, recorded, tasks)
                 .await
                 .map(|driver| Self::Own(Box::new(driver))),
-            (None, Some(socket)) => Ok(Self::foreign(socket, settings, own)),
+            (None, Some(socket)) => Ok(Self::foreign(socket, settings, own, tasks)),
             _ => anyhow::bail!(
                 "holder and worker read different settings: restart the agent after zdsSocket changed"
             ),
@@ -77,25 +83,38 @@ impl Driver {
     }
 
     /// Lets a foreign agent drive.
-    fn foreign(socket: PathBuf, settings: &Settings, own: Own) -> Self {
+    fn foreign(socket: PathBuf, settings: &Settings, own: Own, tasks: &mut JoinSet<()>) -> Self {
         let Own {
-            readiness, parts, ..
+            readiness,
+            parts,
+            keeper,
+            ..
         } = own;
+        let (activity, synced) = (Activity::default(), Arc::new(Notify::new()));
+        let all_held = Arc::clone(&synced);
+        let all_held = async move { all_held.notified().await };
+        tasks.spawn(keeper.run(parts.credentials.clone(), activity.clone(), all_held));
         let pods = Box::new(ZdsPods {
             tunnel: parts.tunnel.0,
             credentials: parts.credentials,
             trust_domain: settings.trust_domain.as_str().into(),
             pending: RefCell::new(Some(readiness.task("snapshot of the foreign agent"))),
+            synced,
             held: RefCell::default(),
         });
-        Self::Foreign { socket, pods }
+        Self::Foreign {
+            socket,
+            pods,
+            activity,
+            paused: None,
+        }
     }
 
     /// Never resolves; drives while it is polled.
     pub(super) async fn drive(&self) {
         match self {
             Self::Own(_) => std::future::pending().await,
-            Self::Foreign { socket, pods } => node_agent_zds::run(socket, &**pods).await,
+            Self::Foreign { socket, pods, .. } => node_agent_zds::run(socket, &**pods).await,
         }
     }
 
@@ -104,7 +123,14 @@ impl Driver {
         match self {
             Self::Own(own) => own.pause().await,
             // Its successor asks the foreign agent itself.
-            Self::Foreign { .. } => Ok(()),
+            Self::Foreign {
+                activity, paused, ..
+            } => {
+                if paused.is_none() {
+                    *paused = Some(activity.pause().await);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -112,7 +138,10 @@ impl Driver {
     pub(super) fn resume(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Own(own) => own.resume(),
-            Self::Foreign { .. } => Ok(()),
+            Self::Foreign { paused, .. } => {
+                *paused = None;
+                Ok(())
+            }
         }
     }
 }
@@ -131,6 +160,7 @@ impl OwnDriver {
             readiness,
             holder,
             parts,
+            keeper,
         } = own;
         let restored = readiness.task("restore enrolled pods");
         let roster = follow_pods_file(settings, &pods, &readiness, tasks);
@@ -149,7 +179,7 @@ impl OwnDriver {
         };
         let world = RealWorld {
             tunnel,
-            credentials,
+            credentials: credentials.clone(),
             mesh,
             holder,
             place,
@@ -165,6 +195,8 @@ impl OwnDriver {
             paused: None,
         };
         driver.serve()?;
+        let activity = agent.activity.clone();
+        tasks.spawn(keeper.run(credentials, activity, std::future::ready(())));
         tasks.spawn(restore::restore(Arc::clone(&agent), waiting, restored));
         tasks.spawn(upkeep::upkeep(Arc::clone(&agent)));
         tasks.spawn(running::run(agent));

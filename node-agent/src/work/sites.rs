@@ -14,6 +14,7 @@ use tunnel_credentials::Credentials;
 use tunnel_discovery::MeshReader;
 use tunnel_telemetry::Telemetry;
 
+use crate::certificates::Former;
 use crate::dump::{Sources, dump};
 use crate::pods::Pods;
 
@@ -22,6 +23,7 @@ use crate::pods::Pods;
 pub(super) struct Shown {
     pub(super) mesh: MeshReader,
     pub(super) credentials: Credentials,
+    pub(super) former: Former,
     pub(super) pods: Pods,
     pub(super) readiness: Readiness,
     pub(super) settings: Arc<Settings>,
@@ -61,6 +63,7 @@ impl Sites {
             dump(&Sources {
                 mesh: &shown.mesh.load(),
                 certificates: &shown.credentials.summaries(),
+                former: &shown.former.now(),
                 pods: &shown.pods.view(),
                 troubles: &shown.pods.troubles(),
                 pending: &shown.readiness.pending(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use node_agent_admin::PendingTask;
 use node_agent_zds::{AddedPod, Pods};
+use tokio::sync::Notify;
 use tunnel::{AdmitPod, TunnelHandle};
 use tunnel_credentials::Credentials;
 use tunnel_model::{Identity, PodUid};
@@ -16,6 +17,8 @@ pub(super) struct ZdsPods {
     pub(super) credentials: Credentials,
     pub(super) trust_domain: Arc<str>,
     pub(super) pending: RefCell<Option<PendingTask>>,
+    /// Told when all pods are known.
+    pub(super) synced: Arc<Notify>,
     /// Whose certificate is held for which pod, so that it is given up with the pod.
     pub(super) held: RefCell<HashMap<String, Identity>>,
 }
@@ -70,6 +73,7 @@ impl Pods for ZdsPods {
     fn synced(&self, synced: bool) {
         if synced {
             self.pending.borrow_mut().take();
+            self.synced.notify_one();
         }
     }
 }

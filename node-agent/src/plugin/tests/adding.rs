@@ -1,7 +1,7 @@
 //! ADD at its best, and interrupted at every step.
 
 use cni_plugin_handoff::{CertificateState, Failure, Reply, Report, Request};
-use node_agent_enrollment::{Stage, Traffic};
+use node_agent_enrollment::{Snapshot, Stage, Traffic};
 use node_agent_settings::OnMissingCertificate;
 use tokio::time::Duration;
 
@@ -27,7 +27,10 @@ async fn a_pod_is_enrolled_in_order() {
         }
     );
     // The record was on disk before the plugin was answered.
-    assert_eq!(bench.state.load().unwrap().snapshot.pods.len(), 1);
+    assert_eq!(
+        bench.state.load::<Snapshot>().unwrap().document.pods.len(),
+        1
+    );
     assert_eq!(plugin.try_hear().await, None, "the agent hangs up");
     let done = bench.world.state().done.join(", ");
     assert_eq!(done, "hold sa1, open, probe uid-p1, certificate");

@@ -14,7 +14,7 @@ use cni_plugin_handoff::{
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use node_agent_admin::Readiness;
-use node_agent_enrollment::{PodsFile, Roster};
+use node_agent_enrollment::{PodsFile, Roster, Snapshot};
 use node_agent_settings::OnMissingCertificate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -162,7 +162,7 @@ impl Bench {
 
     pub(super) async fn recorded(&self, count: usize) {
         let reached = async {
-            while self.state.load().unwrap().snapshot.pods.len() != count {
+            while self.state.load::<Snapshot>().unwrap().document.pods.len() != count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
