@@ -61,7 +61,7 @@ enum Verb {
         #[arg(long)]
         key: PathBuf,
     },
-    /// Show the pods that a running agent serves.
+    /// Show the pods that a running agent serves, and until when their certificates are valid.
     Status {
         /// The configuration file, which names the admin address.
         #[arg(long, conflicts_with = "address", required_unless_present = "address")]

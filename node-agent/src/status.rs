@@ -1,4 +1,6 @@
-//! Asks a running agent for its pods and shows them.
+//! Asks a running agent for its pods and their certificates, and shows them.
+
+mod certificates;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,6 +9,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use certificates::Certificate;
 
 /// Why nothing can be shown.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,8 @@ struct Dump {
     readiness: Vec<String>,
     #[serde(default)]
     troubles: BTreeMap<String, String>,
+    #[serde(default)]
+    certificates: Vec<Certificate>,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +51,7 @@ struct Pod {
     container_id: String,
 }
 
-/// The pods of the agent at `address`, as a table.
+/// The pods of the agent at `address`, as a table, and a line for each identity.
 pub(crate) fn status(address: SocketAddr) -> Result<String, StatusError> {
     let body = fetch(address).map_err(|source| StatusError::Unreachable { address, source })?;
     let dump: Dump = serde_json::from_str(&body).map_err(|_| StatusError::NotTheAgent(address))?;
@@ -102,6 +108,9 @@ fn table(dump: &Dump) -> String {
     for (pod, why) in &dump.troubles {
         let _ = writeln!(text, "{pod}: {why}");
     }
+    for certificate in &dump.certificates {
+        let _ = writeln!(text, "{}", certificate.line());
+    }
     text
 }
 
@@ -133,7 +142,8 @@ mod tests {
             "HTTP/1.0 200 OK\r\n\r\n{\"readiness\":[],\"pods\":[{\"namespace\":\"shop\",\
              \"name\":\"cart-0\",\"serviceAccount\":\"cart\",\"stage\":\"enrolled\",\
              \"addresses\":[\"10.0.0.7\"],\"containerId\":\"0123456789abcdef\"}],\
-             \"troubles\":{\"shop/web-0\":\"no certificate yet\"}}",
+             \"troubles\":{\"shop/web-0\":\"no certificate yet\"},\"certificates\":[{\"identity\":\"spiffe://a\",\
+             \"state\":\"Initializing\",\"since\":0}]}",
         );
         let text = status(address).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -150,6 +160,7 @@ mod tests {
             ]
         );
         assert_eq!(lines[3], "shop/web-0: no certificate yet");
+        assert_eq!(lines[4], "spiffe://a: waiting since 1970-01-01T00:00:00Z");
         assert_eq!(lines[1].find("STATE"), lines[2].find("enrolled"));
     }
 

@@ -38,6 +38,7 @@ pub use counters::{Counter, Gauge, PodGauges};
 pub use events::EventLayer;
 pub use format::LogFormat;
 pub use series::SeriesBounds;
+pub use text::utc;
 pub use writer::{QueueBounds, WriterGuard};
 
 use counters::{Early, Registered};

@@ -29,6 +29,18 @@ pub(crate) fn push_time(out: &mut String, at: SystemTime) {
     out.push('Z');
 }
 
+/// An RFC 3339 timestamp in UTC, to the second.
+#[must_use]
+pub fn utc(at: SystemTime) -> String {
+    let mut text = String::new();
+    push_time(&mut text, at);
+    if let Some((seconds, _)) = text.split_once('.') {
+        text.truncate(seconds.len());
+    }
+    text.push('Z');
+    text
+}
+
 /// The civil date of a number of days since 1970-01-01. Years are counted from March so that the
 /// leap day is the last of its year, and every 400 years the calendar repeats.
 fn civil_date(days: u64) -> (u64, u64, u64) {
@@ -197,6 +209,8 @@ mod tests {
         assert_eq!(time(1_709_251_200, 0), "2024-03-01T00:00:00.000000Z");
         assert_eq!(time(4_107_542_400, 0), "2100-03-01T00:00:00.000000Z");
         assert_eq!(time(1_798_761_599, 5), "2026-12-31T23:59:59.000005Z");
+        let late = UNIX_EPOCH + Duration::new(1_798_761_599, 999_999_999);
+        assert_eq!(utc(late), "2026-12-31T23:59:59Z");
     }
 
     #[test]
