@@ -7,7 +7,7 @@ use crate::{PATIENCE, programs, until};
 use anyhow::{Context, Result, bail, ensure};
 use e2e_netlab::log::{AccessLine, access_lines};
 use e2e_netlab::wait::Hopeless;
-use e2e_netlab::{AgentProcess, agent_processes, end_agent_processes};
+use e2e_netlab::{AgentProcess, agent_processes, end_agent_processes, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -184,6 +184,15 @@ impl Agent {
         let answer = self.get(15000, "/config_dump")?;
         let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
         serde_json::from_str(body).with_context(|| format!("the dump: {answer}"))
+    }
+
+    /// What it tells an operator who asks for its status.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self) -> Result<String> {
+        let mut command = self.netns.command(programs::ours("ambient-agent")?)?;
+        run(command.args(["status", "--address", "127.0.0.1:15000"]))
     }
 
     /// The stage of a pod as it sees it, if it knows the pod.

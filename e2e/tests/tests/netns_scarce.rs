@@ -175,6 +175,10 @@ fn a_full_disk_and_a_dead_worker() {
         Ok(())
     })
     .unwrap();
+    // It has certificates of its own by now, and cannot write that down.
+    town.agent
+        .wait_for_log(&["the record of certificates cannot be written", FULL])
+        .unwrap();
     town.disk.clear().unwrap();
     town.late_pod_succeeds().unwrap();
 }
