@@ -6,7 +6,7 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// In a 200: "what you send on this stream is given to the application only after this answer has
-/// been handed to the kernel". The value is [`YES`]; others promise nothing.
+/// been handed to the kernel". The value is `1`; others promise nothing.
 pub const ANSWER_FIRST: HeaderName = HeaderName::from_static("x-ambient-answer-first");
 const YES: HeaderValue = HeaderValue::from_static("1");
 
