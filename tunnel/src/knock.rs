@@ -50,26 +50,42 @@ impl TunnelHandle {
             .map(|p| p.ips.clone())
             .ok_or(ProbeError::UnknownPod)?;
         let key: Arc<str> = Arc::from(uid.to_string());
-        for family in [Family::V4, Family::V6] {
-            let Some(ip) = ips.iter().copied().find(|ip| Family::of(ip) == family) else {
-                continue;
-            };
-            let direct = |port: Port| (port, SocketAddr::new(ip, port.number()));
-            self.knock(&key, ip, direct(Port::InboundPlaintext)).await?;
-            self.knock(&key, ip, direct(Port::InboundHbone)).await?;
+        // Side by side: whoever waits for this is a pod that wants to start.
+        let of = |family| ips.iter().copied().find(|ip| Family::of(ip) == family);
+        tokio::try_join!(
+            self.probe_family(&key, of(Family::V4), via_rules),
+            self.probe_family(&key, of(Family::V6), via_rules),
+        )?;
+        Ok(())
+    }
+
+    async fn probe_family(
+        &self,
+        key: &Arc<str>,
+        ip: Option<IpAddr>,
+        via_rules: bool,
+    ) -> Result<(), ProbeError> {
+        let Some(ip) = ip else { return Ok(()) };
+        let family = Family::of(&ip);
+        let direct = |port: Port| (port, SocketAddr::new(ip, port.number()));
+        let outbound = async {
             if !via_rules {
-                self.knock(&key, ip, direct(Port::Outbound)).await?;
-                continue;
+                return self.knock(key, ip, direct(Port::Outbound)).await;
             }
             let nowhere = NOWHERE[usize::from(family == Family::V6)];
-            match self.knock(&key, ip, (Port::Outbound, nowhere)).await {
+            match self.knock(key, ip, (Port::Outbound, nowhere)).await {
                 // A pod without a default route cannot show how such a route is captured.
                 Err(ProbeError::Failed { what, .. }) if what == NO_ROUTE => {
-                    self.knock(&key, ip, direct(Port::Outbound)).await?;
+                    self.knock(key, ip, direct(Port::Outbound)).await
                 }
-                other => other?,
+                other => other,
             }
-        }
+        };
+        tokio::try_join!(
+            self.knock(key, ip, direct(Port::InboundPlaintext)),
+            self.knock(key, ip, direct(Port::InboundHbone)),
+            outbound,
+        )?;
         Ok(())
     }
 
