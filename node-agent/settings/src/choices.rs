@@ -11,18 +11,19 @@ macro_rules! choice {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $name { $( $(#[$variant_meta])* $variant, )+ }
 
-        impl Kind for $name {
+        impl $crate::kinds::Kind for $name {
             const NAME: &'static str = concat!("one of", $( " ", $word ),+);
 
-            fn read(value: &Value) -> Result<Self, String> {
+            fn read(value: &serde_json::Value) -> Result<Self, String> {
                 match value.as_str() {
                     $( Some($word) => Ok(Self::$variant), )+
-                    _ => Err(format!("expected {}, found {}", Self::NAME, name_of(value))),
+                    _ => Err(format!("expected {}, found {}", Self::NAME, $crate::kinds::name_of(value))),
                 }
             }
         }
     };
 }
+pub(crate) use choice;
 
 choice! {
     /// What happens to a new pod whose certificate did not come in time.

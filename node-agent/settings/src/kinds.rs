@@ -154,6 +154,10 @@ impl<T: Kind> Kind for Option<T> {
             other => T::read(other).map(Some),
         }
     }
+
+    fn text(&self) -> Option<&str> {
+        self.as_ref().and_then(T::text)
+    }
 }
 
 /// Reads a duration: one or more of a whole number and a unit (`ms`, `s`, `m`, `h`, `d`).

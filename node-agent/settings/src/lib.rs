@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod choices;
+mod cni;
 mod describe;
 mod kinds;
 mod mistakes;
@@ -18,6 +19,7 @@ mod table;
 mod tests;
 
 pub use choices::{IptablesBackend, LogFormat, OnMissingCertificate, WorkerThreads};
+pub use cni::{CniFacts, CniMode, CniProfile, Paths};
 pub use describe::{describe, describe_markdown};
 pub use kinds::{ByteSize, parse_byte_size, parse_duration};
 pub use mistakes::{Mistake, Mistakes};

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::cni::CniMode;
 use crate::mistakes::Mistake;
 use crate::table::Settings;
 
@@ -16,6 +17,7 @@ pub(crate) fn contradictions(
         mistakes.extend(addresses(settings));
         mistakes.extend(socket_paths(settings));
         mistakes.extend(sizes_and_times(settings));
+        mistakes.extend(installed_files(settings));
     }
     mistakes
 }
@@ -143,6 +145,64 @@ fn sizes_and_times(settings: &Settings) -> Vec<Mistake> {
     }
     mistakes
 }
+
+fn installed_files(settings: &Settings) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mode = settings.cni_mode_in_force();
+    let ours = settings.cni_conflist_name.as_deref();
+    let primary = settings.cni_primary_name.as_deref();
+    if let Some(name) = ours {
+        mistakes.extend(own_name(name, mode).map(|why| Mistake::about("cniConflistName", why)));
+    }
+    if let Some(name) = primary {
+        mistakes.extend(primary_name(name, mode).map(|why| Mistake::about("cniPrimaryName", why)));
+    }
+    if ours.is_some() && ours == primary {
+        let why = "must not be cniConflistName: the file that is ours cannot be the primary's too";
+        mistakes.push(Mistake::about("cniPrimaryName", why));
+    }
+    if settings.cni_state_dir.starts_with(&settings.state_dir) {
+        let why = "must not be in stateDir: the worker can write there, and what it wrote would \
+                   become the runtime's configuration";
+        mistakes.push(Mistake::about("cniStateDir", why));
+    }
+    let socket = settings.cni_agent_socket.as_ref();
+    if socket.is_some_and(|path| path.as_os_str().len() > LONGEST_SOCKET) {
+        let why = "must not be longer than 107 bytes";
+        mistakes.push(Mistake::about("cniAgentSocket", why));
+    }
+    mistakes
+}
+
+fn own_name(name: &str, mode: CniMode) -> Option<&'static str> {
+    let ends = |ending: &str| !name.starts_with('.') && name.ends_with(ending);
+    match mode {
+        CniMode::Chained => {
+            Some("is of no use in chained mode, which has no file of its own: see cniPrimaryName")
+        }
+        CniMode::Owned if !ends(".conflist") => {
+            Some("must end in .conflist, and not begin with a dot")
+        }
+        CniMode::Standalone if !ends(".conflist") && !ends(".conf") => {
+            Some("must end in .conf or .conflist, and not begin with a dot")
+        }
+        CniMode::Owned | CniMode::Standalone => None,
+    }
+}
+
+fn primary_name(name: &str, mode: CniMode) -> Option<&'static str> {
+    let endings = [".conf", ".conflist", ".json"];
+    if mode == CniMode::Standalone {
+        Some("is of no use in standalone mode, which does not look at the primary plugin")
+    } else if !endings.iter().any(|ending| name.ends_with(ending)) {
+        Some("must end in .conf, .conflist or .json: runtimes look at no others")
+    } else {
+        None
+    }
+}
+
+/// What the kernel takes.
+const LONGEST_SOCKET: usize = 107;
 
 fn given(map: &Map<String, Value>, key: &str) -> bool {
     map.get(key).is_some_and(|value| !value.is_null())

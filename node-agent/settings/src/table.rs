@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::choices::{IptablesBackend, LogFormat, OnMissingCertificate, WorkerThreads};
+use crate::cni::{CniMode, CniProfile, Paths};
 use crate::kinds::{ByteSize, Kind};
 use crate::mistakes::Mistake;
 
@@ -201,6 +202,43 @@ settings! {
     /// Socket of a foreign node agent that drives the tunnel over the ZDS protocol. When given,
     /// the plugin socket is not served and podsFile is not used.
     zds_socket "zdsSocket": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// Namespace of the agent's own pod, which the plugin lets pass: it could not start if it had to
+    /// wait for itself.
+    agent_namespace "agentNamespace": Option<String> = Default::Absent, Limits::Name, "";
+    /// How names of the agent's pods begin.
+    agent_pod_prefix "agentPodPrefix": String =
+        Default::Is("ambient-agent-"), Limits::Name, "";
+    /// The kind of node, which says where the runtime looks for plugins and their configuration;
+    /// containerd fits EKS and AKS too. The settings that follow replace single facts of it.
+    cni_profile "cniProfile": CniProfile = Default::Is("containerd"), Limits::Any, "";
+    /// How the runtime is brought to run the plugin. owned: by a list of our own which is found
+    /// first and follows the primary plugin's list, so that no pod starts outside the mesh when that
+    /// is rewritten. chained: by an entry in the primary plugin's list. standalone: by name, for
+    /// Multus. Not set: as the profile says, standalone for openshift, else owned.
+    cni_mode "cniMode": Option<CniMode> = Default::Absent, Limits::Any, "";
+    /// Where the runtime looks for configuration, as the host names it. Not set: as the profile
+    /// says.
+    cni_conf_dir "cniConfDir": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// Where the runtime looks for plugins, as the host names it; if it looks in several places,
+    /// the first. A list installs into each. Not set: as the profile says.
+    cni_bin_dir "cniBinDir": Option<Paths> = Default::Absent, Limits::Any, "";
+    /// Where the host's directories are in the installer's container: /host if cniConfDir
+    /// /etc/cni/net.d is mounted at /host/etc/cni/net.d.
+    cni_host_root "cniHostRoot": PathBuf = Default::Is("/"), Limits::Any, "";
+    /// Name of the file that is ours alone. Not set: 02-ambient.conflist in owned mode, where it
+    /// must sort before the primary plugin's file; zzz-ambient-cni.conf in standalone mode.
+    cni_conflist_name "cniConflistName": Option<String> = Default::Absent, Limits::Name, "";
+    /// Name of the primary plugin's file. Not set: the first good one, which the runtime takes too.
+    cni_primary_name "cniPrimaryName": Option<String> = Default::Absent, Limits::Name, "";
+    /// The plugin that is copied to the host. Not set: ambient-cni beside this program.
+    cni_plugin_program "cniPluginProgram": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// Directory on the host for what an uninstall must know, such as files as they were. It must
+    /// outlive the node's boot, and be none that the agent's worker can write.
+    cni_state_dir "cniStateDir": PathBuf = Default::Is("/var/lib/ambient-cni"), Limits::Any, "";
+    /// The agent's socket as the plugin on the host sees it. Not set: the same path as socket.
+    cni_agent_socket "cniAgentSocket": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// File on the host in which the plugin records its calls. Not set: it records none.
+    cni_log_file "cniLogFile": Option<PathBuf> = Default::Absent, Limits::Any, "";
 }
 
 /// The rows of the table, in the order of the documentation.

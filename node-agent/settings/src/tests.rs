@@ -148,6 +148,77 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn a_profile_says_where_the_runtime_looks_and_settings_replace_single_facts() {
+    for facts in CniProfile::all() {
+        assert_eq!(facts.profile.facts(), facts);
+        assert!(facts.conf_dir.starts_with('/') && !facts.bin_dirs.is_empty());
+    }
+    let settings = good(&json!({}));
+    assert_eq!(settings.cni_mode_in_force(), CniMode::Owned);
+    assert_eq!(settings.cni_conflist_name_in_force(), "02-ambient.conflist");
+    assert_eq!(
+        settings.cni_conf_dir_in_force(),
+        std::path::Path::new("/etc/cni/net.d")
+    );
+    let openshift = good(&json!({ "cniProfile": "openshift", "cniBinDir": "/b" }));
+    assert_eq!(openshift.cni_mode_in_force(), CniMode::Standalone);
+    let name = openshift.cni_conflist_name_in_force();
+    assert_eq!(name, "zzz-ambient-cni.conf");
+    assert_eq!(
+        openshift.cni_bin_dirs_in_force(),
+        [std::path::PathBuf::from("/b")]
+    );
+    let changed = good(&json!({
+        "cniProfile": "gke", "cniMode": "chained", "cniConfDir": "/c", "cniBinDir": ["/a", "/b"],
+        "cniPrimaryName": "10-x.conf", "agentNamespace": "mesh",
+    }));
+    assert_eq!(changed.cni_mode_in_force(), CniMode::Chained);
+    assert_eq!(changed.cni_conf_dir_in_force(), std::path::Path::new("/c"));
+    assert_eq!(changed.cni_bin_dirs_in_force().len(), 2);
+}
+
+#[test]
+fn an_installer_that_contradicts_itself_is_refused() {
+    bad(
+        &json!({ "cniProfile": "k4s" }),
+        &["cniProfile: expected one of containerd crio"],
+    );
+    bad(&json!({ "cniBinDir": [] }), &["cniBinDir: expected"]);
+    bad(
+        &json!({ "cniConflistName": "a/b.conflist" }),
+        &["cniConflistName: expected letters"],
+    );
+    bad(
+        &json!({ "cniConflistName": "00-ambient.conf" }),
+        &["cniConflistName: must end in .conflist"],
+    );
+    bad(
+        &json!({ "cniMode": "standalone", "cniConflistName": ".x", "cniPrimaryName": "a.conf" }),
+        &["cniConflistName: must end", "cniPrimaryName: is of no use"],
+    );
+    bad(
+        &json!({ "cniMode": "chained", "cniConflistName": "x.conflist" }),
+        &["cniConflistName: is of no use in chained mode"],
+    );
+    bad(
+        &json!({ "cniConflistName": "a.conflist", "cniPrimaryName": "a.conflist" }),
+        &["cniPrimaryName: must not be cniConflistName"],
+    );
+    bad(
+        &json!({ "cniPrimaryName": "calico" }),
+        &["cniPrimaryName: must end in"],
+    );
+    bad(
+        &json!({ "cniStateDir": "/var/lib/ambient/cni" }),
+        &["cniStateDir: must not be in stateDir"],
+    );
+    bad(
+        &json!({ "cniAgentSocket": format!("/{}", "x".repeat(107)) }),
+        &["cniAgentSocket: must not be longer"],
+    );
+}
+
+#[test]
 fn a_foreign_agent_replaces_the_pods_file() {
     let settings = good(&json!({ "zdsSocket": "/run/z.sock", "podsFile": null }));
     assert_eq!(settings.zds_socket, Some("/run/z.sock".into()));
