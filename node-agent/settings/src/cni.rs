@@ -147,12 +147,12 @@ impl Settings {
         let name = self.cni_conflist_name.as_deref();
         name.unwrap_or(match self.cni_mode_in_force() {
             CniMode::Standalone => STANDALONE_NAME,
-            CniMode::Owned | CniMode::Chained => OWNED_NAME,
+            CniMode::Owned | CniMode::Chained => OWNED_CONFLIST,
         })
     }
 }
 
-/// Sorts before what primary plugins write.
-const OWNED_NAME: &str = "02-ambient.conflist";
+/// What the file is called in owned mode: it sorts before what primary plugins write.
+pub const OWNED_CONFLIST: &str = "02-ambient.conflist";
 /// Sorts behind it: a runtime that takes the first file must not take this one.
 const STANDALONE_NAME: &str = "zzz-ambient-cni.conf";

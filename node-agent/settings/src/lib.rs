@@ -19,7 +19,7 @@ mod table;
 mod tests;
 
 pub use choices::{IptablesBackend, LogFormat, OnMissingCertificate, WorkerThreads};
-pub use cni::{CniFacts, CniMode, CniProfile, Paths};
+pub use cni::{CniFacts, CniMode, CniProfile, OWNED_CONFLIST, Paths};
 pub use describe::{describe, describe_markdown};
 pub use kinds::{ByteSize, parse_byte_size, parse_duration};
 pub use mistakes::{Mistake, Mistakes};

@@ -232,8 +232,9 @@ settings! {
     cni_primary_name "cniPrimaryName": Option<String> = Default::Absent, Limits::Name, "";
     /// The plugin that is copied to the host. Not set: ambient-cni beside this program.
     cni_plugin_program "cniPluginProgram": Option<PathBuf> = Default::Absent, Limits::Any, "";
-    /// Directory on the host for what an uninstall must know, such as files as they were. It must
-    /// outlive the node's boot, and be none that the agent's worker can write.
+    /// Directory for what an uninstall must know, such as files as they were; in a container, a
+    /// directory of the host mounted at this place. It must outlive the node's boot, and be none
+    /// that the agent's worker can write.
     cni_state_dir "cniStateDir": PathBuf = Default::Is("/var/lib/ambient-cni"), Limits::Any, "";
     /// The agent's socket as the plugin on the host sees it. Not set: the same path as socket.
     cni_agent_socket "cniAgentSocket": Option<PathBuf> = Default::Absent, Limits::Any, "";
