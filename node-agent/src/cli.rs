@@ -9,6 +9,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tunnel_credentials::DevelopmentCa;
 
 use crate::config_file::{check_mesh, read_roster, read_settings};
+use crate::install::{self, Until};
 use crate::{hold, logging, status, work};
 
 /// Takes pods of this node into the mesh and serves their traffic.
@@ -41,6 +42,29 @@ enum Verb {
     #[command(hide = true)]
     Worker {
         /// The configuration file (YAML).
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Put the CNI plugin onto this node and keep it there until SIGTERM.
+    ///
+    /// Copies the plugin to where the container runtime looks for plugins, then brings the runtime to
+    /// run it for each pod, and repairs both within a second when others change them. What it does
+    /// not understand it leaves alone and says so. What is installed stays when this ends: pods go on
+    /// to be kept out of the network until an agent serves them.
+    Install {
+        /// The configuration file (YAML); the settings that begin with cni say where and how.
+        #[arg(long)]
+        config: PathBuf,
+        /// Install, and end; exit 1 if something is in the way.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Give the container runtime's configuration back as it was, then remove the CNI plugin.
+    ///
+    /// May be repeated. Refuses while an installer runs on the node. Pods that are in the mesh stay
+    /// in it as long as the agent runs: take them out first.
+    Uninstall {
+        /// The configuration file (YAML) with which it was installed.
         #[arg(long)]
         config: PathBuf,
     },
@@ -96,6 +120,11 @@ fn obey(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Run { config } => hold::hold(&config),
         Verb::Worker { config } => work::work(&config),
+        Verb::Install { config, once } => {
+            let until = if once { Until::Done } else { Until::Stopped };
+            install::install(&config, until)
+        }
+        Verb::Uninstall { config } => say(&install::uninstall(&config)?),
         Verb::Validate { config } => validate(&config),
         Verb::DevCa { cert, key } => {
             DevelopmentCa::create(&cert, &key)?;

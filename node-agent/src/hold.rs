@@ -1,6 +1,6 @@
 //! `ambient-agent run`: the holder, which starts this program again as its worker.
 
-mod log;
+pub(crate) mod log;
 
 use std::ffi::OsString;
 use std::path::Path;

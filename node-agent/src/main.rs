@@ -16,6 +16,7 @@ mod config_file;
 mod dump;
 mod file_watch;
 mod hold;
+mod install;
 mod leave;
 mod limits;
 mod link;

@@ -1,4 +1,4 @@
-//! The holder's log: the same lines as the worker's, written without a thread.
+//! The log of the holder and the installer: the same lines as the worker's, written without a thread.
 
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -16,7 +16,7 @@ use crate::logging::{self, LevelError};
 const PATIENCE: u16 = 100;
 
 /// Sends the holder's events to standard output.
-pub(super) fn start(settings: &Settings) -> Result<(), LevelError> {
+pub(crate) fn start(settings: &Settings) -> Result<(), LevelError> {
     let format = match settings.log_format {
         LogFormat::Plain => tunnel_telemetry::LogFormat::Plain,
         LogFormat::Json => tunnel_telemetry::LogFormat::Json,
