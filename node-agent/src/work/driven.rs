@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -34,7 +36,7 @@ pub(super) enum Driver {
         /// Its socket.
         socket: PathBuf,
         /// What it acts on.
-        pods: Box<ZdsPods>,
+        pods: Rc<ZdsPods>,
         /// What goes on beside it.
         activity: Activity,
         /// It does not.
@@ -94,7 +96,7 @@ impl Driver {
         let all_held = Arc::clone(&synced);
         let all_held = async move { all_held.notified().await };
         tasks.spawn(keeper.run(parts.credentials.clone(), activity.clone(), all_held));
-        let pods = Box::new(ZdsPods {
+        let pods = Rc::new(ZdsPods {
             tunnel: parts.tunnel.0,
             credentials: parts.credentials,
             trust_domain: settings.trust_domain.as_str().into(),
@@ -110,11 +112,15 @@ impl Driver {
         }
     }
 
-    /// Never resolves; drives while it is polled.
-    pub(super) async fn drive(&self) {
+    /// Never resolves; drives while it is polled. To be made once: a session of the foreign agent ends
+    /// with it.
+    pub(super) fn drive(&self) -> Pin<Box<dyn Future<Output = ()>>> {
         match self {
-            Self::Own(_) => std::future::pending().await,
-            Self::Foreign { socket, pods, .. } => node_agent_zds::run(socket, &**pods).await,
+            Self::Own(_) => Box::pin(std::future::pending()),
+            Self::Foreign { socket, pods, .. } => {
+                let (socket, pods) = (socket.clone(), Rc::clone(pods));
+                Box::pin(async move { node_agent_zds::run(&socket, &*pods).await })
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Obeys the holder: one order after the other, from the first to the end.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::time::Duration;
 
 use node_agent_admin::{PendingTask, Readiness};
@@ -21,6 +22,9 @@ const ALIVE: Duration = Duration::from_secs(5);
 
 /// A worker whose holder dies while a successor takes over waits so long for somebody who needs it.
 const HEIRLESS: Duration = Duration::from_secs(5);
+
+/// Whoever drives, while it is polled.
+type Driving = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The worker from here on.
 pub(super) struct Obedience {
@@ -62,8 +66,9 @@ impl Obedience {
             }
         });
         let mut without_holder = None;
+        let mut driving = driver.drive();
         let retirement = loop {
-            let order = match self.next(&driver, without_holder.is_some()).await {
+            let order = match self.next(&mut driving, without_holder.is_some()).await {
                 Next::Order(order) => order,
                 Next::Retire(retirement) => break retirement,
             };
@@ -96,11 +101,11 @@ impl Obedience {
         }
     }
 
-    async fn next(&mut self, driver: &Driver, alone: bool) -> Next {
+    async fn next(&mut self, driving: &mut Driving, alone: bool) -> Next {
         loop {
             let wish = tokio::select! {
                 order = next_order(&mut self.kept, &mut self.orders) => return Next::Order(order),
-                () = driver.drive() => continue,
+                () = &mut *driving => std::future::pending().await,
                 () = until(self.heirless) => {
                     tracing::info!("the holder died after it had passed everything to a successor");
                     return Next::Retire(Retirement {
