@@ -8,7 +8,7 @@ use node_agent_handover::{Answer, Ask, InPod, Job, JobDone, Kind, ToWorker};
 use node_agent_namespace::{Netns, NetnsError};
 use tunnel_sockets::{Family, SocketKind, SocketsError};
 
-use crate::hand::{Hand, lasting, overdue, passing};
+use crate::hand::{Hand, lasting, overdue, passing, without_namespace};
 use crate::holder::Holder;
 
 /// Hands at work at the same time; further work waits.
@@ -90,7 +90,7 @@ impl Holder {
         }
     }
 
-    fn about_pod(
+    pub(crate) fn about_pod(
         &mut self,
         pod: &Arc<str>,
         what: &InPod,
@@ -118,8 +118,7 @@ impl Holder {
         let netns = match fds.into_iter().next().map(Netns::from_fd) {
             Some(Ok(netns)) => netns,
             Some(Err(error)) => return (lasting(error.to_string()), Vec::new()),
-            // Lost for want of descriptors.
-            None => return (passing("no namespace came along".to_owned()), Vec::new()),
+            None => return (without_namespace(), Vec::new()),
         };
         match self.namespaces.open(pod, netns.into(), ipv6) {
             Ok(opened) => {

@@ -117,6 +117,14 @@ pub(crate) fn lasting(why: String) -> Answer {
     }
 }
 
+/// The answer to a question whose namespace did not come with it: the kernel drops descriptors that a process has no room
+/// for, and delivers the rest of the message.
+pub(crate) fn without_namespace() -> Answer {
+    let why = "the descriptor of the pod's namespace was lost on the way to the holder: Too many open files there; \
+               raise its limit of open files";
+    passing(why.to_owned())
+}
+
 fn die_with_the_holder() {
     // Rules that are written after the holder died would be nobody's; the tools die with us.
     if set_pdeathsig(Signal::SIGKILL).is_err() {
@@ -132,7 +140,7 @@ fn work(job: &Job, netns: Option<OwnedFd>, until: Instant) -> Answer {
         _ => match netns.map(Netns::from_fd) {
             Some(Ok(netns)) => in_namespace(job, &netns, until),
             Some(Err(error)) => Err(lasting(error.to_string())),
-            None => Err(lasting("no namespace came with the question".to_owned())),
+            None => Err(without_namespace()),
         },
     };
     outcome.map_or_else(|failed| failed, Answer::Job)

@@ -149,6 +149,12 @@ fn opened(pod: &Arc<str>, answer: Answer, fds: Vec<OwnedFd>) -> Result<ListenerS
             ipv6,
             reused,
         }),
+        Answer::Opened { .. } => Err(SocketsError::Holder {
+            why: "the pod's listeners were lost on the way to the worker: Too many open files there; raise its limit of \
+                  open files"
+                .to_owned(),
+            passing: true,
+        }),
         other => Err(failed(pod, other)),
     }
 }
