@@ -278,6 +278,9 @@ pub enum FromPredecessor {
     Kept(Kept),
     /// That was all.
     All,
+    /// The successor was heard to serve, and the predecessor's worker was told to retire. Since
+    /// version 2.
+    Over,
 }
 
 /// What a predecessor hands over.

@@ -57,6 +57,8 @@ pub struct Channel {
     version: u16,
     waiting: VecDeque<Packet>,
     buffer: Vec<u8>,
+    /// The other side has not gone, as far as is known.
+    open: bool,
 }
 
 impl std::fmt::Debug for Channel {
@@ -81,6 +83,7 @@ impl Channel {
             version,
             waiting: VecDeque::new(),
             buffer: Vec::new(),
+            open: true,
         }
     }
 
@@ -137,13 +140,24 @@ impl Channel {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(()),
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                        return Err(ChannelError::Gone);
+                        return Err(self.gone());
                     }
                     _ => return Err(ChannelError::Kernel(error)),
                 },
             }
         }
         Ok(())
+    }
+
+    /// Whether there is still something to wait for: the other side was not seen to be gone.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    fn gone(&mut self) -> ChannelError {
+        self.open = false;
+        ChannelError::Gone
     }
 
     /// Whether something waits to be sent.
@@ -161,12 +175,12 @@ impl Channel {
         self.buffer.resize(MAX_PACKET + 1, 0);
         let received = recv_with_fds_there_are(&self.socket, &mut self.buffer);
         let (count, fds) = match received {
-            Ok((0, _)) => return Err(ChannelError::Gone),
+            Ok((0, _)) => return Err(self.gone()),
             Ok(received) => received,
             Err(error) => {
                 return match error.kind() {
                     io::ErrorKind::WouldBlock => Ok(None),
-                    io::ErrorKind::ConnectionReset => Err(ChannelError::Gone),
+                    io::ErrorKind::ConnectionReset => Err(self.gone()),
                     _ => Err(ChannelError::Kernel(error)),
                 };
             }

@@ -16,6 +16,7 @@ use tunnel_sockets::Namespaces;
 
 use crate::answers::Waiting;
 use crate::door::{Door, DoorError};
+use crate::former::Former;
 use crate::hand::{Hand, overdue};
 use crate::listeners::ListenError;
 use crate::poll::{Interest, wait};
@@ -76,6 +77,8 @@ enum Token {
     Door,
     Link,
     WorkerEnd,
+    FormerLink,
+    FormerEnd,
     Caller(usize),
     Predecessor,
     Hand(usize),
@@ -89,6 +92,8 @@ pub(crate) struct Holder {
     pub(crate) sites: Vec<(Site, TcpListener)>,
     pub(crate) door: Option<Door>,
     pub(crate) worker: Option<Worker>,
+    /// A dead predecessor's.
+    pub(crate) former: Option<Former>,
     pub(crate) hands: Vec<Hand>,
     /// Process numbers of hands that were let go of and have perhaps not ended yet.
     unburied: Vec<i32>,
@@ -139,6 +144,7 @@ impl Holder {
             sites: Vec::new(),
             door: None,
             worker: None,
+            former: None,
             hands: Vec::new(),
             unburied: Vec::new(),
             said_missing: false,
@@ -197,8 +203,10 @@ impl Holder {
                 Token::Door => self.greet(now),
                 Token::Link => self.listen_to_worker(now),
                 Token::WorkerEnd => self.bury_worker(now),
+                Token::FormerLink => self.listen_to_former(now),
+                Token::FormerEnd => self.bury_former(),
                 Token::Caller(index) => self.hear_caller(index, now),
-                Token::Predecessor => successor::hear(self)?,
+                Token::Predecessor => successor::hear(self, now)?,
                 Token::Hand(_) => {}
             }
         }
@@ -214,8 +222,21 @@ impl Holder {
             add(door.as_fd(), false, Token::Door);
         }
         if let Some(worker) = &self.worker {
-            add(worker.link.as_fd(), worker.link.has_waiting(), Token::Link);
+            // A link is closed a moment before the worker has ended, and then is readable for ever.
+            if worker.link.is_open() {
+                add(worker.link.as_fd(), worker.link.has_waiting(), Token::Link);
+            }
             add(worker.end(), false, Token::WorkerEnd);
+        }
+        if let Some(Former { worker, .. }) = &self.former {
+            if worker.link.is_open() {
+                add(
+                    worker.link.as_fd(),
+                    worker.link.has_waiting(),
+                    Token::FormerLink,
+                );
+            }
+            add(worker.end(), false, Token::FormerEnd);
         }
         for (index, caller) in self.callers.iter().enumerate() {
             let channel = &caller.channel;
@@ -238,6 +259,7 @@ impl Holder {
             .iter()
             .map(|hand| hand.until)
             .chain(self.worker.as_ref().map(|worker| worker.wake(deadline)))
+            .chain(self.former_wake())
             .chain(self.restart_at)
             .chain(missing.then_some(self.next_site))
             .chain(self.callers.iter().map(|caller| caller.until))
@@ -260,6 +282,7 @@ impl Holder {
         if self.sites.len() < self.settings.sites.len() && self.next_site <= now {
             self.bind_missing_sites(now);
         }
+        self.former_on_time(now);
         self.succession_on_time(now);
         self.stop_on_time(now);
         successor::on_time(self, now)

@@ -21,6 +21,7 @@
 mod answers;
 mod channel;
 mod door;
+mod former;
 mod hand;
 mod holder;
 mod listeners;

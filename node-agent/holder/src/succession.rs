@@ -217,11 +217,25 @@ impl Holder {
         // Its name leads to the successor by now.
         self.door = None;
         if self.worker.is_none() {
+            self.say_over(index);
             self.ended = Some(Ended::Drained);
             return;
         }
         let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         self.retire_worker(patience, false);
+        self.say_over(index);
+    }
+
+    /// Lets the successor know that our worker was told: should we die, it need not look after it.
+    fn say_over(&mut self, index: usize) {
+        let Some(caller) = self.callers.get_mut(index) else {
+            return;
+        };
+        if caller.version.is_some_and(|version| version >= 2)
+            && let Err(error) = caller.channel.send(&FromPredecessor::Over, Vec::new())
+        {
+            tracing::warn!(%error, "the successor did not hear that this agent ends");
+        }
     }
 
     fn caller_gone(&mut self, index: usize, error: &ChannelError) {

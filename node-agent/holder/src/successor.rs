@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use node_agent_handover::{FromPredecessor, FromSuccessor, Kept};
+use node_agent_handover::{FromPredecessor, FromSuccessor, Kept, ToWorker};
 
 use crate::channel::{Channel, ChannelError, Received};
 use crate::door::Door;
@@ -24,6 +24,8 @@ const EVERYTHING: Duration = Duration::from_secs(20);
 /// Our worker serves within this time, or the predecessor goes on. A little less than it allows.
 const SERVING: Duration = Duration::from_secs(110);
 
+/// A predecessor that was told that we serve says that it ends within this time.
+const OVER: Duration = Duration::from_secs(5);
 /// How often somebody may end while being asked.
 const KNOCKS: usize = 5;
 
@@ -40,6 +42,9 @@ pub(crate) struct Predecessor {
     pub(crate) channel: Channel,
     pub(crate) until: Instant,
     pid: i32,
+    version: u16,
+    /// It was told that our worker serves.
+    told: bool,
 }
 
 /// Takes over from whoever answers at the door, or binds everything.
@@ -105,7 +110,7 @@ fn take_over(
             build,
             orphan,
         } => (version, build, orphan),
-        FromPredecessor::Kept(_) | FromPredecessor::All => {
+        FromPredecessor::Kept(_) | FromPredecessor::All | FromPredecessor::Over => {
             return Err(refused("it spoke out of turn".to_owned()));
         }
     };
@@ -123,12 +128,17 @@ fn take_over(
     if let Some(pid) = orphan {
         let end = first.fds.into_iter().next();
         let end = end.ok_or_else(|| refused("it cannot be watched".to_owned()))?;
-        holder.worker = Some(Worker::adopt(channel, pid, end, now));
+        let mut worker = Worker::adopt(channel, pid, end, now);
+        // It may have been told to be quiet for a successor that did not live to serve either.
+        worker.tell(&ToWorker::Resume, Vec::new()).map_err(failed)?;
+        holder.worker = Some(worker);
     } else {
         holder.predecessor = Some(Predecessor {
             channel,
             until: now + SERVING,
             pid,
+            version,
+            told: false,
         });
     }
     Ok(())
@@ -151,7 +161,9 @@ fn receive_all(
             }
             FromPredecessor::All => return Ok(pods),
             FromPredecessor::Refused { why } => return Err(why),
-            FromPredecessor::Welcome { .. } => return Err("it spoke out of turn".to_owned()),
+            FromPredecessor::Welcome { .. } | FromPredecessor::Over => {
+                return Err("it spoke out of turn".to_owned());
+            }
         }
     }
 }
@@ -188,7 +200,7 @@ fn keep(holder: &mut Holder, kept: Kept, mut fds: Vec<OwnedFd>) -> io::Result<()
 }
 
 /// The next message of the predecessor; `None` when it did not come in time.
-fn next(
+pub(crate) fn next(
     channel: &mut Channel,
     until: Instant,
 ) -> Result<Option<Received<FromPredecessor>>, ChannelError> {
@@ -210,60 +222,78 @@ fn next(
     }
 }
 
-/// Our worker accepts connections: the predecessor's may retire, and the door is ours.
-pub(crate) fn worker_serves(holder: &mut Holder) -> Result<(), ChannelError> {
-    let Some(mut predecessor) = holder.predecessor.take() else {
-        return Ok(());
+/// Our worker accepts connections: the predecessor's may retire.
+pub(crate) fn worker_serves(holder: &mut Holder, now: Instant) {
+    holder.retire_former(now);
+    let Some(predecessor) = &mut holder.predecessor else {
+        return;
     };
-    match Door::bind(&holder.settings.door) {
-        Ok(door) => holder.door = Some(door),
-        Err(error) => {
-            tracing::error!(%error, "the next upgrade will not find this agent");
-        }
+    if std::mem::replace(&mut predecessor.told, true) {
+        return;
     }
-    let said = predecessor
+    predecessor.until = now + OVER;
+    // If it has died, that is seen at its end of the conversation.
+    if let Err(error) = predecessor
         .channel
-        .send(&FromSuccessor::Serving, Vec::new());
-    match said {
-        Ok(()) => tracing::info!(predecessor = predecessor.pid, "took over"),
-        // It has ended meanwhile; that its connections are cut was its own doing.
-        Err(error) => tracing::warn!(%error, "the predecessor is gone already"),
+        .send(&FromSuccessor::Serving, Vec::new())
+    {
+        tracing::warn!(%error, "the predecessor did not hear that we serve");
     }
-    holder.give_door()
 }
 
 /// The predecessor said something, or is gone.
-pub(crate) fn hear(holder: &mut Holder) -> Result<(), HolderError> {
+pub(crate) fn hear(holder: &mut Holder, now: Instant) -> Result<(), HolderError> {
     let Some(predecessor) = &mut holder.predecessor else {
         return Ok(());
     };
-    let pid = predecessor.pid;
-    match predecessor.channel.receive::<FromPredecessor>() {
-        Ok(None) => Ok(()),
-        Ok(Some(received)) => {
-            let why = match received.message {
-                FromPredecessor::Refused { why } => why,
-                _ => "it spoke out of turn".to_owned(),
-            };
-            Err(HolderError::Predecessor { pid, why })
+    let (pid, version, told) = (predecessor.pid, predecessor.version, predecessor.told);
+    let why = match predecessor.channel.receive::<FromPredecessor>() {
+        Ok(None) => return Ok(()),
+        Ok(Some(received)) => match received.message {
+            FromPredecessor::Over => {
+                tracing::info!(predecessor = pid, "took over");
+                return own_the_door(holder);
+            }
+            FromPredecessor::Refused { why } => why,
+            _ => "it spoke out of turn".to_owned(),
+        },
+        // One of version 1 just closes the conversation.
+        Err(ChannelError::Gone) if told && version < 2 => {
+            tracing::info!(predecessor = pid, "took over");
+            return own_the_door(holder);
         }
         Err(error) => {
             // Dead, with its worker or without: we have everything, so we are the agent now.
             tracing::warn!(%error, pid, "the predecessor died during the upgrade");
-            holder.predecessor = None;
-            if holder.door.is_none() {
-                holder.door = Some(Door::bind(&holder.settings.door)?);
-                let outcome = holder.give_door();
-                holder.blame_worker(outcome);
-            }
-            Ok(())
+            holder.care_for_orphan(now);
+            return own_the_door(holder);
         }
-    }
+    };
+    Err(HolderError::Predecessor { pid, why })
 }
 
-/// A worker that does not serve in time must not keep the predecessor from going on.
+/// From now on successors ask here.
+fn own_the_door(holder: &mut Holder) -> Result<(), HolderError> {
+    holder.predecessor = None;
+    if holder.door.is_none() {
+        holder.door = Some(Door::bind(&holder.settings.door)?);
+    }
+    let outcome = holder.give_door();
+    holder.blame_worker(outcome);
+    Ok(())
+}
+
+/// A worker that does not serve in time must not keep the predecessor from going on; a predecessor
+/// that does not say that it ends must not keep us from being found.
 pub(crate) fn on_time(holder: &mut Holder, now: Instant) -> Result<(), HolderError> {
     match &holder.predecessor {
+        Some(predecessor) if predecessor.until <= now && predecessor.told => {
+            tracing::warn!(
+                pid = predecessor.pid,
+                "the predecessor does not say that it ends"
+            );
+            own_the_door(holder)
+        }
         Some(predecessor) if predecessor.until <= now => Err(HolderError::Predecessor {
             pid: predecessor.pid,
             why: format!("our own worker did not serve within {SERVING:?}; see its log"),

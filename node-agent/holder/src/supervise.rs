@@ -143,8 +143,7 @@ impl Holder {
             tracing::info!(pid = worker.pid(), ?took, "the worker serves");
             self.close_unclaimed();
         }
-        let outcome = successor::worker_serves(self);
-        self.blame_worker(outcome);
+        successor::worker_serves(self, now);
     }
 
     /// Whoever calls a pod that the worker does not know, because its table was damaged or it could

@@ -156,10 +156,6 @@ impl Obedience {
             Order::HolderBack => {
                 *without_holder = None;
                 self.heirless = None;
-                if self.quiet {
-                    // Whoever asked for quiet is gone, and so is its successor.
-                    self.resume(driver)?;
-                }
             }
             Order::Retire {
                 patience,
@@ -192,9 +188,10 @@ impl Obedience {
     }
 
     fn resume(&mut self, driver: &mut Driver) -> anyhow::Result<()> {
-        self.quiet = false;
         driver.resume()?;
-        tracing::info!("going on: no successor took over");
+        if std::mem::take(&mut self.quiet) {
+            tracing::info!("going on: no successor took over");
+        }
         Ok(())
     }
 
