@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_plugin_handoff::{CheckRequest, DelRequest, GcRequest, Reply};
-use node_agent_enrollment::{AttachmentKey, Decision, Entry, LeaveReason, Stage, decide};
+use node_agent_enrollment::{AttachmentKey, Decision, Entry, LeaveReason, PodRef, Stage, decide};
 use node_agent_redirect::RedirectPlan;
 
 use super::add::pod_of;
@@ -24,12 +24,15 @@ pub(crate) async fn del<W: World>(
         container_id: request.container_id,
         ifname: request.ifname,
     };
-    let pod = request.pod.as_ref().map(|pod| pod_of(pod).key());
-    let _turn = agent.pods.turn(key.clone(), pod).await?;
+    let pod = request.pod.as_ref().map(pod_of);
+    let _turn = agent
+        .pods
+        .turn(key.clone(), pod.as_ref().map(PodRef::key))
+        .await?;
     let Some(entry) = agent.pods.get(&key).await? else {
         return Ok(Reply::Done {
             was_enrolled: false,
-            plan: None,
+            plan: pod.and_then(|pod| plan_of_a_stranger(agent, &pod)),
         });
     };
     let budget = Duration::from_millis(request.deadline_ms).clamp(LEAST, MOST);
@@ -40,6 +43,17 @@ pub(crate) async fn del<W: World>(
         was_enrolled: true,
         plan,
     })
+}
+
+/// What may be left of an ADD that died together with the agent that knew of it. A pod that is
+/// outside the mesh was never touched, and rules of others in it stay.
+fn plan_of_a_stranger<W: World>(agent: &Agent<W>, pod: &PodRef) -> Option<RedirectPlan> {
+    let roster = agent.roster.borrow().clone();
+    let excluded = &agent.policy.excluded_namespaces;
+    match decide(roster.as_deref(), excluded, pod) {
+        Decision::NotInMesh { .. } => None,
+        Decision::InMesh(_) | Decision::Unknown { .. } => Some(agent.world.plan()),
+    }
 }
 
 /// Forgets every attachment the runtime no longer has.
