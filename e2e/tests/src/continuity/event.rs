@@ -1,14 +1,28 @@
 //! What befalls an agent.
 
 use super::clock::Blow;
-use anyhow::{Result, ensure};
-use e2e_netlab::Node;
+use crate::until;
+use anyhow::{Context, Result, ensure};
+use e2e_netlab::{AgentProcess, Node, Part};
 use nix::sys::signal::Signal;
 use std::thread;
 use std::time::Duration;
 
 /// A holder is killed within this time, and one that lingers is gone.
 const GONE: Duration = Duration::from_secs(5);
+
+/// A process that takes part in an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// The holder that hands over.
+    FormerHolder,
+    /// Its worker.
+    FormerWorker,
+    /// The holder that takes over.
+    NextHolder,
+    /// Its worker.
+    NextWorker,
+}
 
 /// Something that befalls the agent of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +35,8 @@ pub enum Event {
     AllKilled(Duration),
     /// Another agent is started beside it and takes over.
     Succeeded,
+    /// Another agent is started beside it, and this one is killed while its worker prepares to serve.
+    DiedInSuccession(Party),
     /// It is asked to end and serves on without its main process; another is started and takes over.
     Replaced,
 }
@@ -48,6 +64,7 @@ impl Event {
                 node.succeed_agent()?;
                 Ok(Vec::new())
             }
+            Self::DiedInSuccession(party) => die_in_succession(node, party).map(|blow| vec![blow]),
             Self::Replaced => {
                 let mark = node.agent_log_size()?;
                 let status = node.end_holder(Signal::SIGTERM, GONE)?;
@@ -58,4 +75,34 @@ impl Event {
             }
         }
     }
+}
+
+fn die_in_succession(node: &Node, party: Party) -> Result<Blow> {
+    let (former, mark) = (node.agent_pair()?, node.agent_log_size()?);
+    let next = node.launch_successor()?;
+    let worker = until("the next worker is started", || {
+        let all = node.agent_processes()?;
+        let its = |one: &&AgentProcess| one.part == Part::Worker && one.parent == next.pid;
+        let worker = all.iter().find(its);
+        worker.map(|one| one.id).context("there is none")
+    })?;
+    let blow = Blow::kill(match party {
+        Party::FormerHolder => former.holder,
+        Party::FormerWorker => former.worker,
+        Party::NextHolder => next,
+        Party::NextWorker => worker,
+    })?;
+    if party == Party::NextHolder {
+        // The former one goes on, and is succeeded by a later attempt: whoever comes too early is sent away.
+        next.wait_for_end(GONE)?;
+        until("another one takes over", || {
+            node.mend_agent()?;
+            ensure!(
+                node.agent_log_since(mark)?.contains("took over"),
+                "nobody does"
+            );
+            Ok(())
+        })?;
+    }
+    Ok(blow)
 }

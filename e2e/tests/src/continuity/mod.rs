@@ -14,7 +14,7 @@ mod tenant;
 pub use chaos::{Chaos, Deeds, Descriptors, Over};
 pub use clock::{Blow, now_ms};
 pub use dice::Dice;
-pub use event::Event;
+pub use event::{Event, Party};
 pub use figures::{Figures, Long, New, Series};
 pub use load::{Load, Shape};
 pub use report::{Break, Failure, Report, Wait};

@@ -69,7 +69,8 @@ impl<'a> Tenant<'a> {
         &self.sandbox
     }
 
-    /// ADD until it succeeds, with the DEL of a runtime after each that fails. One that fails leaves no rules.
+    /// ADD until it succeeds, with the DEL of a runtime after each that fails. One that fails leaves no half of
+    /// an enrolment: an earlier one, whose end its agent did not live to see, may be brought back meanwhile, and then wholly.
     ///
     /// # Errors
     /// It never succeeds, or leaves something.
@@ -84,18 +85,28 @@ impl<'a> Tenant<'a> {
                 let took = began.elapsed();
                 return Ok(Admission { refused, took });
             }
-            let rules = self.sandbox.our_rules()?;
-            ensure!(
-                rules.is_empty(),
-                "after {ran:?} there are {} rules",
-                rules.len()
-            );
+            self.is_whole_or_out()
+                .with_context(|| format!("after {ran:?}"))?;
             refused.push(ran.output["msg"].as_str().unwrap_or_default().to_owned());
             ensure!(began.elapsed() < PATIENCE, "it never succeeds: {refused:?}");
             self.delete()?;
             // Far sooner than any runtime.
             thread::sleep(AGAIN);
         }
+    }
+
+    /// Waits until there are no rules, or all listeners beside them. Rules alone let nothing out, but lead nowhere.
+    fn is_whole_or_out(&self) -> Result<()> {
+        until(&format!("{} is whole or out", self.sandbox.name), || {
+            let rules = self.sandbox.our_rules()?;
+            let listeners = self.sandbox.listeners()?;
+            ensure!(
+                rules.is_empty() || listeners == PORTS,
+                "{} rules, and these listen: {listeners:?}",
+                rules.len()
+            );
+            Ok(())
+        })
     }
 
     /// DEL, which always succeeds. An agent that was away, and comes back before the namespace goes, may serve the pod again.
