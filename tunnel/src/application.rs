@@ -4,11 +4,14 @@
 //! client itself has to the same application: the two would be one connection to the pod. In the
 //! mesh there are few of those, but a pod that was taken in while it ran keeps what it had open. A
 //! client's kernel gives even ports to connections it makes as long as there are any, so ours are
-//! odd.
+//! odd. They are given in a row: a port is in use for a minute after its connection has ended
+//! (TIME_WAIT is ours, because it is the client that ends most connections), and the one that was
+//! given longest ago is the one most likely to be free.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -22,8 +25,32 @@ use crate::pod::Pod;
 /// The ports Linux gives to connections unless told otherwise, of which ours are every second.
 const FIRST: u16 = 32_769;
 const LAST: u16 = 60_999;
-/// After so many ports that were in use the kernel chooses, which looks at all of them.
-const ATTEMPTS: usize = 8;
+const COUNT: u16 = (LAST - FIRST) / 2 + 1;
+/// After so many ports that were in use the kernel chooses, which looks at all of them: the next in
+/// the row are hardly older.
+const ATTEMPTS: usize = 2;
+
+/// The row of ports of one pod, on all threads: each gets the next.
+#[derive(Debug)]
+pub(crate) struct Ports(AtomicU16);
+
+impl Ports {
+    /// Begins anywhere: after a restart the ports given last are still in use.
+    pub(crate) fn new(random: u64) -> Self {
+        // Less than the count, which is far less than a port can be.
+        let begin = u16::try_from(random % u64::from(COUNT)).unwrap_or_default();
+        Self(AtomicU16::new(begin))
+    }
+
+    fn next(&self) -> u16 {
+        let step = |at: u16| Some((at + 1) % COUNT);
+        // The closure always has a next one.
+        let (Ok(at) | Err(at)) = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+        FIRST + 2 * at
+    }
+}
 
 /// A connection to the application that comes from the client's address. The error is for the
 /// access line.
@@ -44,7 +71,7 @@ pub(crate) async fn connect_app(
     loop {
         let socket = pod.stock.take(family, kind).await;
         let socket = socket.map_err(|error| error.to_string())?;
-        let chosen = own_choices.next().map(|_| odd(pod.context.random()));
+        let chosen = own_choices.next().map(|_| pod.facts.ports.next());
         let outcome = attempt(pod, socket, lends.then_some((client.ip(), chosen)), to).await;
         match outcome {
             Err(Failure::PortTaken(_)) if chosen.is_some() => {}
@@ -98,8 +125,8 @@ async fn attempt(
         None => {}
         Some((client, None)) => socket.bind(SocketAddr::new(client, 0))?,
         Some((client, Some(port))) => {
-            // Others of ours, to other destinations, may have the port, as when the kernel chooses.
-            socket.set_reuseaddr(true)?;
+            // Others of ours, to other destinations, may have the port, as when the kernel chooses: the
+            // socket was made so that it shares.
             socket.bind(SocketAddr::new(client, port))?;
         }
     }
@@ -110,24 +137,19 @@ async fn attempt(
     }
 }
 
-fn odd(random: u64) -> u16 {
-    let count = u64::from((LAST - FIRST) / 2 + 1);
-    // Less than the count, which is far less than a port can be.
-    let step = u16::try_from(random % count).unwrap_or_default();
-    FIRST + 2 * step
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_odd_and_of_the_kernels_range() {
-        let count = u64::from((LAST - FIRST) / 2 + 1);
-        for random in (0..count).chain([u64::MAX]) {
-            let port = odd(random);
-            assert!(port % 2 == 1 && (FIRST..=LAST).contains(&port), "{port}");
+    fn ports_are_odd_of_the_kernels_range_and_all_of_them_come_before_the_first_again() {
+        for random in [0, 7, u64::from(COUNT) - 1, u64::MAX] {
+            let ports = Ports::new(random);
+            let row: Vec<u16> = (0..COUNT).map(|_| ports.next()).collect();
+            let mut sorted = row.clone();
+            sorted.sort_unstable();
+            assert!(sorted.iter().copied().eq((FIRST..=LAST).step_by(2)));
+            assert_eq!(ports.next(), row[0]);
         }
-        assert_eq!((odd(0), odd(count - 1), odd(count)), (FIRST, LAST, FIRST));
     }
 }

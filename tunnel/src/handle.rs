@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use tunnel_model::{Identity, PodUid};
 use tunnel_sockets::{Port, Sockets, SocketsError};
 
+use crate::application::Ports;
 use crate::pod::PodFacts;
 use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
@@ -170,6 +171,7 @@ impl TunnelHandle {
             name: pod.name,
             namespace: pod.namespace,
             identity: pod.identity,
+            ports: Arc::new(Ports::new(getrandom::u64().unwrap_or(0))),
         };
         if let Err(error) = self.distribute(&facts, opened.listeners).await {
             self.forget(&key).await;

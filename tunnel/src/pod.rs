@@ -17,6 +17,7 @@ use tunnel_sockets::Port;
 use tunnel_telemetry::{Direction, EarlyRefusal};
 
 use crate::accept::{Strangers, accept_forever};
+use crate::application::Ports;
 use crate::context::Context;
 use crate::farewell::Farewell;
 use crate::live::{Live, Lives};
@@ -35,6 +36,8 @@ pub(crate) struct PodFacts {
     pub name: Arc<str>,
     pub namespace: Arc<str>,
     pub identity: Identity,
+    /// Ports for connections to its application; shared by all threads.
+    pub ports: Arc<Ports>,
 }
 
 /// A pod's connections, tunnels and sockets on one thread.

@@ -123,7 +123,10 @@ fn transparent(socket: &Socket, family: Family) -> io::Result<()> {
             socket.set_freebind_v6(true)?;
         }
     }
-    // The port is then chosen at connect, by the whole 4-tuple: without it one client address
+    // A port that is asked for may be one that another connection from that address has, to another
+    // destination, or had.
+    socket.set_reuse_address(true)?;
+    // A port that is not is then chosen at connect, by the whole 4-tuple: without it one client address
     // would be limited to one connection for each local port, whatever the destination.
     setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
     Ok(())
