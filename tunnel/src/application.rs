@@ -5,7 +5,7 @@
 //! mesh there are few of those, but a pod that was taken in while it ran keeps what it had open. A
 //! client's kernel gives even ports to connections it makes as long as there are any, so ours are
 //! odd. They are given in a row: a port is in use for a minute after its connection has ended
-//! (TIME_WAIT is ours, because it is the client that ends most connections), and the one that was
+//! (`TIME_WAIT` is ours, because it is the client that ends most connections), and the one that was
 //! given longest ago is the one most likely to be free.
 
 use std::io;

@@ -43,7 +43,7 @@ impl Default for TunnelSettings {
             limits: Limits::default(),
             max_connections: 20_000,
             max_handshakes: 512,
-            socket_stock: 32,
+            socket_stock: 64,
             workload_wait: Duration::from_secs(5),
             certificate_hold: Duration::from_secs(60),
         }

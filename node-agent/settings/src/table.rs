@@ -190,7 +190,7 @@ settings! {
     tunnel_idle "tunnelIdle": Duration = Default::Is("5m"), Limits::Span("1s", "24h"), "";
     /// Sockets that a busy pod has in stock on each worker thread, of each kind, so that a new
     /// connection need not ask the holder for one; 0 asks for each.
-    socket_stock "socketStock": u32 = Default::Is("32"), Limits::Span("0", "64"), "sockets";
+    socket_stock "socketStock": u32 = Default::Is("64"), Limits::Span("0", "64"), "sockets";
     /// What is logged: a level (error, warn, info, debug, trace), or levels by part, such as
     /// info,tunnel=debug.
     log_level "logLevel": String = Default::Is("info"), Limits::Any, "";

@@ -64,14 +64,55 @@ async fn take(stock: &Rc<Stock<Rc<Scripted>>>) -> Result<TcpSocket, StockError> 
 }
 
 #[test]
-fn batches_grow_up_to_the_setting() {
+fn batches_grow_with_demand_up_to_the_setting() {
     run(Scripted::default(), 8, async |stock| {
         for _ in 0..40 {
             take(&stock).await.expect("a socket");
+            sleep(SOON).await;
+        }
+        // The first finds nothing; afterwards the batch is enough for who takes one at a time.
+        let asked = stock.maker.asked.borrow();
+        assert!(asked.iter().all(|count| *count == 4), "{asked:?}");
+    });
+    run(Scripted::default(), 16, async |stock| {
+        for _ in 0..3 {
+            let all: Vec<_> = (0..40)
+                .map(|_| {
+                    let stock = Rc::clone(&stock);
+                    tokio::task::spawn_local(async move { take(&stock).await })
+                })
+                .collect();
+            for one in all {
+                one.await.expect("it ends").expect("a socket");
+            }
         }
         let asked = stock.maker.asked.borrow();
-        assert_eq!(asked[..4], [1, 2, 4, 8]);
-        assert!(asked.iter().all(|count| *count <= 8), "{asked:?}");
+        assert_eq!(asked[..3], [4, 8, 16]);
+        assert!(asked.iter().all(|count| *count <= 16), "{asked:?}");
+        assert!(asked.iter().sum::<usize>() <= 120 + 2 * 16, "{asked:?}");
+    });
+}
+
+#[test]
+fn a_quiet_pod_gives_back_what_it_does_not_need() {
+    run(Scripted::default(), 16, async |stock| {
+        let many: Vec<_> = (0..40)
+            .map(|_| stock.take(Family::V4, SocketKind::Outbound))
+            .collect();
+        for one in many {
+            one.await.expect("a socket");
+        }
+        let shelf = stock.shelf(Family::V4, SocketKind::Outbound);
+        sleep(QUIET / 2).await;
+        assert!(shelf.ready.borrow().len() > FIRST);
+        sleep(QUIET * 2).await;
+        assert_eq!(shelf.ready.borrow().len(), FIRST);
+        // And begins anew.
+        for _ in 0..40 {
+            take(&stock).await.expect("a socket");
+        }
+        sleep(QUIET * 3).await;
+        assert_eq!(shelf.ready.borrow().len(), FIRST);
     });
 }
 
@@ -92,11 +133,11 @@ fn without_an_answer_the_stock_is_used_up_and_then_the_wait_is_bounded() {
         ..Scripted::default()
     };
     run(script, 4, async |stock| {
-        // Two answers: one socket for the first, and two in stock.
-        for _ in 0..3 {
+        // Two answers of four.
+        for _ in 0..8 {
             take(&stock).await.expect("a socket");
         }
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let late = take(&stock).await.expect_err("nobody answers");
         assert_eq!(began.elapsed(), PATIENCE);
         assert!(late.to_string().contains("nobody answered"), "{late}");
