@@ -10,16 +10,18 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tunnel_hbone::AppStream;
 use tunnel_model::NextHop;
-use tunnel_sockets::{Family, SocketKind};
+use tunnel_sockets::{Family, SocketKind, bind};
 
+use crate::connect::connect;
 use crate::pod::Pod;
 
 /// The ports Linux gives to connections unless told otherwise, of which ours are every second.
@@ -77,7 +79,7 @@ pub(crate) async fn connect_app(
             Err(Failure::PortTaken(_)) if chosen.is_some() => {}
             outcome => {
                 let told = outcome.map_err(|failure| failure.tell(to));
-                return told.map(AppStream::born_armed);
+                return told.map(AppStream::made);
             }
         }
     }
@@ -117,21 +119,21 @@ impl From<io::Error> for Failure {
 /// One attempt, from an address with a port of our choice or of the kernel's.
 async fn attempt(
     pod: &Pod,
-    socket: TcpSocket,
+    socket: OwnedFd,
     from: Option<(IpAddr, Option<u16>)>,
     to: NextHop,
 ) -> Result<TcpStream, Failure> {
     match from {
         None => {}
-        Some((client, None)) => socket.bind(SocketAddr::new(client, 0))?,
+        Some((client, None)) => bind(&socket, SocketAddr::new(client, 0))?,
         Some((client, Some(port))) => {
             // Others of ours, to other destinations, may have the port, as when the kernel chooses: the
             // socket was made so that it shares.
-            socket.bind(SocketAddr::new(client, port))?;
+            bind(&socket, SocketAddr::new(client, port))?;
         }
     }
     let limit = pod.context.settings.limits.connect_timeout;
-    match timeout(limit, socket.connect(to.get())).await {
+    match timeout(limit, connect(socket, to.get())).await {
         Ok(connected) => Ok(connected?),
         Err(_) => Err(Failure::Late(limit)),
     }

@@ -16,6 +16,7 @@
 
 mod accept;
 mod application;
+mod connect;
 mod context;
 mod drain;
 mod farewell;

@@ -167,7 +167,7 @@ async fn pass(
     });
     match tunnels::dial(&pod, route.next_hop.get())
         .await
-        .map(AppStream::born_armed)
+        .map(AppStream::made)
     {
         Ok(server) => Some(Outgoing::Plain(Relay::new(
             app,

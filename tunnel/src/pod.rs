@@ -131,11 +131,11 @@ impl Pod {
         let pod = Rc::clone(self);
         match port {
             Port::Outbound => {
-                let app = AppStream::born_armed(stream);
+                let app = AppStream::accepted(stream);
                 self.live.outbound.spawn(outbound::serve(pod, app, peer));
             }
             Port::InboundPlaintext => {
-                let client = AppStream::born_armed(stream);
+                let client = AppStream::accepted(stream);
                 let live = &self.live.plaintext;
                 live.spawn(plaintext::serve(pod, client, peer));
             }

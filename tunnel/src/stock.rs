@@ -15,7 +15,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tunnel_sockets::{Family, SocketKind, Sockets, SocketsError};
@@ -132,12 +131,11 @@ impl<M: Makes> Stock<M> {
         self: &Rc<Self>,
         family: Family,
         kind: SocketKind,
-    ) -> Result<TcpSocket, StockError> {
-        let fd = match self.from_stock(family, kind) {
-            Some(fd) => fd,
-            None => self.wait(family, kind).await?,
-        };
-        Ok(TcpSocket::from_std_stream(std::net::TcpStream::from(fd)))
+    ) -> Result<OwnedFd, StockError> {
+        match self.from_stock(family, kind) {
+            Some(fd) => Ok(fd),
+            None => self.wait(family, kind).await,
+        }
     }
 
     /// What is there, if anything; more is ordered when half of it is gone.

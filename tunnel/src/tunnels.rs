@@ -14,6 +14,7 @@ use tunnel_hbone::{
 use tunnel_model::{Identity, ResponseFlag};
 use tunnel_sockets::{Family, SocketKind};
 
+use crate::connect::connect;
 use crate::pod::Pod;
 use crate::pool::PoolKey;
 
@@ -141,7 +142,7 @@ pub(crate) async fn dial(pod: &Rc<Pod>, peer: SocketAddr) -> Result<TcpStream, T
         .map_err(|e| TunnelError::Socket(e.to_string()))?;
     match timeout(
         pod.context.settings.limits.connect_timeout,
-        socket.connect(peer),
+        connect(socket, peer),
     )
     .await
     {

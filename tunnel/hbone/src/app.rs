@@ -5,26 +5,48 @@
 //!   └──(dropped, process killed)───► RST
 //! ```
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A connection with an application that ends with RST unless [`AppStream::end_well`] is called:
 /// what is cut off, by whatever, must not look like what has ended. The kernel itself sees to it
 /// (`SO_LINGER` of no time), so that it holds for a process that is killed.
+///
+/// The event loop learns what a new socket is ready for in its next turn. What is likely to work
+/// already, to read what came along with the connection and to write to one that was just made, is
+/// tried once without asking it.
 #[derive(Debug)]
-pub struct AppStream(TcpStream);
+pub struct AppStream {
+    stream: TcpStream,
+    read_at_once: bool,
+    write_at_once: bool,
+}
 
 impl AppStream {
-    /// A connection that was accepted from a pod's listener, or made with a pod's socket: these
-    /// are born armed.
+    /// A connection that was accepted from a pod's listener: these are born armed.
     #[must_use]
-    pub const fn born_armed(stream: TcpStream) -> Self {
-        Self(stream)
+    pub const fn accepted(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            read_at_once: true,
+            write_at_once: false,
+        }
+    }
+
+    /// A connection that was made with a pod's socket: these are born armed.
+    #[must_use]
+    pub const fn made(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            read_at_once: false,
+            write_at_once: true,
+        }
     }
 
     /// Any other connection.
@@ -33,20 +55,29 @@ impl AppStream {
     /// The socket is dead.
     pub fn arm(stream: TcpStream) -> io::Result<Self> {
         stream.set_zero_linger()?;
-        Ok(Self(stream))
+        Ok(Self {
+            stream,
+            read_at_once: false,
+            write_at_once: false,
+        })
     }
 
     /// From now on closing it sends what is left, and FIN.
     pub fn end_well(&self) {
         // Fails only on a socket that is dead already.
-        drop(disarm(&self.0));
+        drop(disarm(&self.stream));
     }
 
     /// The connection itself.
     #[must_use]
     pub const fn get(&self) -> &TcpStream {
-        &self.0
+        &self.stream
     }
+}
+
+/// Whether the kernel has decided; if not, the event loop is to be asked.
+fn decided<T>(outcome: &io::Result<T>) -> bool {
+    !matches!(outcome, Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
 }
 
 /// Closing the connection sends what is left, and FIN: for sockets of a pod that lead to no
@@ -64,7 +95,7 @@ pub fn disarm(stream: &TcpStream) -> io::Result<()> {
 
 impl AsFd for AppStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.stream.as_fd()
     }
 }
 
@@ -74,7 +105,14 @@ impl AsyncRead for AppStream {
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, room)
+        if std::mem::take(&mut self.read_at_once) {
+            let socket = SockRef::from(&self.stream);
+            let outcome = (&*socket).read(room.initialize_unfilled());
+            if decided(&outcome) {
+                return Poll::Ready(outcome.map(|n| room.advance(n)));
+            }
+        }
+        Pin::new(&mut self.stream).poll_read(cx, room)
     }
 }
 
@@ -84,7 +122,13 @@ impl AsyncWrite for AppStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, data)
+        if std::mem::take(&mut self.write_at_once) {
+            let outcome = (&*SockRef::from(&self.stream)).write(data);
+            if decided(&outcome) {
+                return Poll::Ready(outcome);
+            }
+        }
+        Pin::new(&mut self.stream).poll_write(cx, data)
     }
 
     fn poll_write_vectored(
@@ -92,7 +136,7 @@ impl AsyncWrite for AppStream {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, pieces)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,10 +144,10 @@ impl AsyncWrite for AppStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

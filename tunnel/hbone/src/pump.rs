@@ -264,13 +264,15 @@ impl<M: Meter> Pump<M> {
                 return Poll::Ready(Ok(()));
             }
             self.receive(cx)?;
-            ready!(self.poll_answer_sent(cx))?;
             if self.waiting.is_empty() {
                 if !self.peer_done {
                     return Poll::Pending;
                 }
-                ready!(Pin::new(&mut self.app).poll_shutdown(cx))
-                    .map_err(StreamError::Application)?;
+                // If the application has ended, too, closing says the same.
+                if !self.app_done {
+                    ready!(Pin::new(&mut self.app).poll_shutdown(cx))
+                        .map_err(StreamError::Application)?;
+                }
                 self.down = Down::Finished;
                 continue;
             }
@@ -281,12 +283,14 @@ impl<M: Meter> Pump<M> {
         Poll::Pending
     }
 
-    /// Ready once the kernel has our answer; an error if it never will.
+    /// Ready once the kernel has our answer; an error if it never will. Until then nothing moves:
+    /// what came is only taken off the tunnel's hands.
     fn poll_answer_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         let Some(answer) = &self.answer else {
             return Poll::Ready(Ok(()));
         };
         if answer.poll(cx).is_pending() {
+            self.receive(cx)?;
             // A stream that is reset meanwhile is not answered any more.
             let reason = ready!(self.send.poll_reset(cx))?;
             return Poll::Ready(Err(StreamError::Tunnel(reason.into())));
@@ -406,6 +410,9 @@ impl<M: Meter> Future for Pump<M> {
             }
             Poll::Ready(Err(error)) => return this.pumped(Err(error)),
             _ => {}
+        }
+        if let Err(error) = ready!(this.poll_answer_sent(cx)) {
+            return this.pumped(Err(error));
         }
         let up = this.poll_up(cx);
         let down = this.poll_down(cx);

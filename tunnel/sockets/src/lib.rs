@@ -9,12 +9,14 @@
 //! The part which moves bytes reaches namespaces through [`Sockets`], a request channel whose far
 //! side is another process: the requests carry only plain values and descriptors.
 
+mod connect;
 mod namespaces;
 mod options;
 mod original;
 mod passing;
 mod request;
 
+pub use connect::{Begun, bind, connect};
 pub use namespaces::{KeptPod, Namespaces};
 pub use options::{PACKET_MARK, SocketKind};
 pub use original::original_destination;

@@ -54,7 +54,7 @@ fn run(script: Scripted, batch: usize, test: impl AsyncFnOnce(Rc<Stock<Rc<Script
     LocalSet::new().block_on(&runtime.expect("a runtime"), test(stock));
 }
 
-async fn take(stock: &Rc<Stock<Rc<Scripted>>>) -> Result<TcpSocket, StockError> {
+async fn take(stock: &Rc<Stock<Rc<Scripted>>>) -> Result<OwnedFd, StockError> {
     let taken = stock.take(Family::V4, SocketKind::Outbound).await;
     // What was ordered arrives.
     for _ in 0..4 {
