@@ -8,11 +8,13 @@ use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{getsockopt, sockopt};
 use tunnel_sockets::{Family, Namespaces, PACKET_MARK, Port, SocketKind, Sockets, SocketsError};
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The owner on a thread of its own, as it is a process of its own in what ships. It ends when the
 /// last handle is gone.
@@ -53,6 +55,19 @@ fn threads_in_own_netns() -> usize {
     places.filter(|place| *place == own).count()
 }
 
+/// Waits until nobody listens. A child that another test starts has a copy of every descriptor until
+/// it executes its program.
+fn wait_until_refused(port: u16) {
+    let began = Instant::now();
+    loop {
+        match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+            outcome => assert!(began.elapsed() < PATIENCE, "{port}: {outcome:?}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
@@ -84,8 +99,7 @@ fn listeners_live_in_the_pod_and_are_handed_out_again() {
         assert!(open(&sockets, "a", own_netns()).unwrap().reused);
         assert!(block_on(sockets.close(Arc::from("a"))));
         assert!(!block_on(sockets.close(Arc::from("a"))));
-        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, Port::Outbound.number()));
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        wait_until_refused(Port::Outbound.number());
     });
     let outside = TcpStream::connect((Ipv4Addr::LOCALHOST, Port::InboundHbone.number()));
     assert!(
@@ -106,8 +120,7 @@ fn a_port_in_use_is_named_and_nothing_stays_open() {
             matches!(&error, SocketsError::Listen { port: 15008, .. }),
             "{error}"
         );
-        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, 15001)).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        wait_until_refused(15001);
         assert_eq!(threads_in_own_netns(), 1, "the owner stays inside");
         drop(taken);
         open(&sockets, "a", own_netns()).unwrap();
