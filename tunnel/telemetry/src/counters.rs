@@ -64,10 +64,14 @@ pub struct PodGauges {
 /// Early refusals by reporter and reason. Both are literals, which bounds the map.
 pub(crate) type Early = BTreeMap<(&'static str, &'static str), u64>;
 
+/// A label and its value: literals, which bounds the table.
+pub(crate) type Label = (&'static str, &'static str);
+
 /// A handle given out by name.
 pub(crate) struct Registered {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
+    pub(crate) label: Option<Label>,
     pub(crate) value: Value,
 }
 
@@ -108,23 +112,31 @@ impl Handle for Gauge {
     }
 }
 
-/// The handle of a name: the one given out before, or a new one.
+/// The handle of a name and label: the one given out before, or a new one. Those of one name stay
+/// together.
 pub(crate) fn register<H: Handle>(
     table: &Mutex<Vec<Registered>>,
     name: &'static str,
     help: &'static str,
+    label: Option<Label>,
 ) -> H {
     let mut table = lock(table);
-    let known = table.iter().find(|registered| registered.name == name);
+    let known = table
+        .iter()
+        .find(|registered| registered.name == name && registered.label == label);
     if let Some(handle) = known.and_then(|registered| H::of(&registered.value)) {
         return handle.clone();
     }
     let handle = H::default();
-    table.push(Registered {
+    let registered = Registered {
         name,
         help,
+        label,
         value: handle.clone().into_value(),
-    });
+    };
+    let after = table.iter().rposition(|other| other.name == name);
+    let place = after.map_or(table.len(), |last| last + 1);
+    table.insert(place, registered);
     handle
 }
 

@@ -11,7 +11,7 @@ use tokio::runtime::RuntimeMetrics;
 
 use crate::Shared;
 use crate::connection::Direction;
-use crate::counters::{Value, lock};
+use crate::counters::{Registered, Value, lock};
 use crate::labels::FLAGS;
 use crate::process;
 use crate::series::Series;
@@ -251,11 +251,27 @@ impl Exposition {
             "Label sets folded into the overflow series for want of room (unstable)",
             shared.series.overflowed(),
         );
-        for registered in lock(&shared.registered).iter() {
-            let help = format!("{} (unstable)", registered.help);
-            match &registered.value {
-                Value::Counter(counter) => self.counter(registered.name, &help, counter.value()),
-                Value::Gauge(gauge) => self.gauge(registered.name, &help, gauge.value()),
+        self.registered(&lock(&shared.registered));
+    }
+
+    /// Those of one name are neighbours.
+    fn registered(&mut self, all: &[Registered]) {
+        let mut family = "";
+        for registered in all {
+            let name = registered.name;
+            let (kind, suffix, value) = match &registered.value {
+                Value::Counter(counter) => ("counter", "_total", counter.value().to_string()),
+                Value::Gauge(gauge) => ("gauge", "", gauge.value().to_string()),
+            };
+            if name != family {
+                self.family(name, kind, &format!("{} (unstable)", registered.help));
+                family = name;
+            }
+            match registered.label {
+                None => self.line(format_args!("{name}{suffix} {value}")),
+                Some((label, of)) => {
+                    self.line(format_args!("{name}{suffix}{{{label}=\"{of}\"}} {value}"));
+                }
             }
         }
     }

@@ -216,13 +216,35 @@ impl Telemetry {
     /// help is marked unstable.
     #[must_use]
     pub fn counter(&self, name: &'static str, help: &'static str) -> Counter {
-        counters::register(&self.shared.registered, name, help)
+        counters::register(&self.shared.registered, name, help, None)
     }
 
     /// A gauge of our own. Asking twice gives the same gauge, and its help is marked unstable.
     #[must_use]
     pub fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
-        counters::register(&self.shared.registered, name, help)
+        counters::register(&self.shared.registered, name, help, None)
+    }
+
+    /// As [`counter`](Self::counter), one of several of a family that a label tells apart.
+    #[must_use]
+    pub fn counter_of(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: (&'static str, &'static str),
+    ) -> Counter {
+        counters::register(&self.shared.registered, name, help, Some(label))
+    }
+
+    /// As [`gauge`](Self::gauge), one of several of a family that a label tells apart.
+    #[must_use]
+    pub fn gauge_of(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: (&'static str, &'static str),
+    ) -> Gauge {
+        counters::register(&self.shared.registered, name, help, Some(label))
     }
 
     /// Adds a runtime to the `tokio_*` families.

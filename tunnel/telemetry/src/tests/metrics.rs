@@ -301,3 +301,24 @@ fn many_threads_count_exactly() {
         rig.kept.writes()
     );
 }
+
+#[test]
+fn a_family_with_a_label_has_one_header() {
+    let rig = Rig::plain();
+    let of = |value| {
+        rig.telemetry
+            .counter_of("ambient_labelled", "Something", ("kind", value))
+    };
+    of("a").add(2);
+    rig.telemetry
+        .gauge("ambient_between", "Something else")
+        .set(1);
+    of("b").increment();
+    of("a").increment();
+    let text = rig.telemetry.encode_metrics();
+    let family = "# HELP ambient_labelled Something (unstable).\n\
+                  # TYPE ambient_labelled counter\n\
+                  ambient_labelled_total{kind=\"a\"} 3\n\
+                  ambient_labelled_total{kind=\"b\"} 1\n";
+    assert!(text.contains(family), "{text}");
+}
