@@ -59,7 +59,13 @@ const NOT_IN_OUR_CODE: [&str; 3] = ["lazy_static", "async-trait", "rustls-pemfil
 
 /// Crates of ours that may name rustls: who makes the configurations, who drives sessions with
 /// them, who chooses the provider for the process.
-const MAY_NAME_RUSTLS: [&str; 4] = ["tunnel-credentials", "tunnel-hbone", "tunnel", "node-agent"];
+const MAY_NAME_RUSTLS: [&str; 5] = [
+    "tunnel-control",
+    "tunnel-credentials",
+    "tunnel-hbone",
+    "tunnel",
+    "node-agent",
+];
 
 pub(crate) fn check(graph: &Graph, findings: &mut Findings) {
     for package in graph
