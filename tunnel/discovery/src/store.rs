@@ -20,6 +20,9 @@ pub struct MeshStore {
 struct Writing {
     local: BTreeMap<PodUid, Arc<Workload>>,
     version: u64,
+    /// Snapshots that were replaced and may still be read. They are kept so that no thread that
+    /// carries traffic is the last to let go of one: taking a large one apart takes milliseconds.
+    retired: Vec<Arc<Snapshot>>,
 }
 
 /// Reads the latest snapshot, and says when there is another.
@@ -78,13 +81,23 @@ impl MeshStore {
         self.publish(&mut writing, None)
     }
 
+    /// Lets go of snapshots that nobody reads any more; to be called after a large change, from a
+    /// thread that has the time. The next change does it too.
+    pub fn tidy(&self) {
+        let unread = take_unread(&mut self.lock());
+        // Not under the lock, for which a pod that is being admitted may wait.
+        drop(unread);
+    }
+
     fn publish(&self, writing: &mut Writing, mesh: Option<&Snapshot>) -> u64 {
         writing.version += 1;
         let version = writing.version;
         let before = self.published.load();
         let local = writing.local.values().cloned();
         let next = mesh.unwrap_or(&before).with_local(version, local);
-        self.published.store(Arc::new(next));
+        drop(before);
+        drop(take_unread(writing));
+        writing.retired.push(self.published.swap(Arc::new(next)));
         self.changes.send_replace(version);
         version
     }
@@ -94,6 +107,14 @@ impl MeshStore {
     fn lock(&self) -> MutexGuard<'_, Writing> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A retired snapshot gets no new readers, so that one without any stays without.
+fn take_unread(writing: &mut Writing) -> Vec<Arc<Snapshot>> {
+    let read = |snapshot: &Arc<Snapshot>| Arc::strong_count(snapshot) > 1;
+    let (read, unread) = writing.retired.drain(..).partition(read);
+    writing.retired = read;
+    unread
 }
 
 impl MeshReader {

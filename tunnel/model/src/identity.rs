@@ -92,6 +92,11 @@ impl Identity {
         &self.text[SCHEME.len()..]
     }
 
+    /// Whether there are other clones.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.text) > 1
+    }
+
     /// The whole identity as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -46,4 +46,23 @@ impl Interner {
         self.last_identity = Some(shared.clone());
         Ok(shared)
     }
+
+    /// How many texts and identities are shared.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.texts.len() + self.identities.len()
+    }
+
+    /// Whether nothing is shared yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Lets go of what nobody uses any more, for whoever reads document after document.
+    pub fn forget_unused(&mut self) {
+        self.last_identity = None;
+        self.texts.retain(|text| Arc::strong_count(text) > 1);
+        self.identities.retain(Identity::is_shared);
+    }
 }

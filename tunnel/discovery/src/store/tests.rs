@@ -106,3 +106,22 @@ fn a_reader_keeps_the_snapshot_it_loaded() {
     assert!(before.workload_by_uid("m").is_some());
     assert!(store.reader().load().workload_by_uid("m").is_none());
 }
+
+#[test]
+fn a_reader_is_never_the_last_to_let_go() {
+    let store = MeshStore::new();
+    let one = std::sync::Arc::new(workload("m", "mesh", &[]));
+    let watched = std::sync::Arc::downgrade(&one);
+    store.set_state(MeshState {
+        workloads: vec![one],
+        ..MeshState::default()
+    });
+    let reading = store.reader().load();
+    store.set_state(MeshState::default());
+    store.tidy();
+    assert!(reading.workload_by_uid("m").is_some());
+    drop(reading);
+    assert!(watched.upgrade().is_some(), "left for whoever has the time");
+    store.tidy();
+    assert!(watched.upgrade().is_none());
+}
