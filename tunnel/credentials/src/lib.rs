@@ -15,6 +15,7 @@ mod development;
 mod explain;
 mod files;
 mod issue;
+mod istiod;
 mod key;
 mod owner;
 mod peer;
@@ -41,6 +42,7 @@ pub use explain::{explain, explain_tls};
 pub use files::FileError;
 pub use handle::Credentials;
 pub use issue::IssueError;
+pub use istiod::IstiodCa;
 pub use peer::{PeerIdentityError, peer_identity};
 pub use settings::CredentialSettings;
 #[cfg(any(test, feature = "test-util"))]

@@ -8,6 +8,7 @@
 mod answers;
 mod development;
 mod handshake;
+mod istiod;
 mod rotation;
 mod scripted;
 mod secrecy;
