@@ -1,6 +1,6 @@
 //! The types a setting can have: how each is read from a decoded value and named in the help.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -132,6 +132,58 @@ impl Kind for SocketAddr {
             )
         })
     }
+}
+
+impl Kind for IpAddr {
+    const NAME: &'static str = "ip";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = String::read(value)?;
+        text.parse()
+            .map_err(|_| format!("expected an address such as 10.0.0.1 or fd00::1, found {text:?}"))
+    }
+}
+
+/// A host, by name or address, and a port, written `istiod.istio-system.svc:15012`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// The name or the address, the latter without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Kind for HostPort {
+    const NAME: &'static str = "host:port";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = String::read(value)?;
+        parse_host_port(&text).ok_or_else(|| {
+            format!(
+                "expected a host and a port such as istiod.istio-system.svc:15012 or \
+                 [fd00::1]:15012, found {text:?}"
+            )
+        })
+    }
+}
+
+/// Upstream's settings may begin with the scheme; there is but one.
+fn parse_host_port(text: &str) -> Option<HostPort> {
+    let text = text.strip_prefix("https://").unwrap_or(text);
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let in_brackets = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let good = match in_brackets {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            !host.is_empty() && host.bytes().all(allowed)
+        }
+    };
+    let host = in_brackets.unwrap_or(host).to_owned();
+    good.then_some(HostPort { host, port })
 }
 
 impl Kind for Vec<String> {

@@ -9,6 +9,7 @@
 
 mod choices;
 mod cni;
+mod control;
 mod describe;
 mod kinds;
 mod mistakes;
@@ -21,7 +22,7 @@ mod tests;
 pub use choices::{IptablesBackend, LogFormat, OnMissingCertificate, WorkerThreads};
 pub use cni::{CniFacts, CniMode, CniProfile, OWNED_CONFLIST, Paths};
 pub use describe::{describe, describe_markdown};
-pub use kinds::{ByteSize, parse_byte_size, parse_duration};
+pub use kinds::{ByteSize, HostPort, parse_byte_size, parse_duration};
 pub use mistakes::{Mistake, Mistakes};
 pub use table::{Default, Limits, Row, Settings, rows};
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::cni::CniMode;
+use crate::control::{self, given};
 use crate::mistakes::Mistake;
 use crate::table::Settings;
 
@@ -11,48 +12,13 @@ pub(crate) fn contradictions(
     map: &Map<String, Value>,
     settings: Option<&Settings>,
 ) -> Vec<Mistake> {
-    let mut mistakes = certificate_authority(map);
+    let mut mistakes = control::contradictions(map);
     mistakes.extend(sources_of_truth(map));
     if let Some(settings) = settings {
         mistakes.extend(addresses(settings));
         mistakes.extend(socket_paths(settings));
         mistakes.extend(sizes_and_times(settings));
         mistakes.extend(installed_files(settings));
-    }
-    mistakes
-}
-
-fn certificate_authority(map: &Map<String, Value>) -> Vec<Mistake> {
-    let development = map.get("development") == Some(&Value::Bool(true));
-    let (cert, key) = (
-        given(map, "developmentCaCert"),
-        given(map, "developmentCaKey"),
-    );
-    let mut mistakes = Vec::new();
-    if cert != key {
-        let missing = if cert {
-            "developmentCaKey"
-        } else {
-            "developmentCaCert"
-        };
-        mistakes.push(Mistake::about(
-            missing,
-            "must be given together with the other half of the development authority's key pair",
-        ));
-    }
-    if (cert || key) && !development {
-        mistakes.push(Mistake::about(
-            "development",
-            "a development certificate authority is configured, but this is not a development \
-             installation: anyone who reads its key can impersonate every pod; say \
-             `development: true` only where that does not matter",
-        ));
-    }
-    if !cert && !key {
-        mistakes.push(Mistake::about_document(
-            "no certificate authority is configured: give developmentCaCert and developmentCaKey \
-             (the only kind built yet) and `development: true`",
-        ));
     }
     mistakes
 }
@@ -71,12 +37,6 @@ fn sources_of_truth(map: &Map<String, Value>) -> Vec<Mistake> {
              the pods",
         )),
         _ => {}
-    }
-    if !given(map, "meshFile") {
-        mistakes.push(Mistake::about(
-            "meshFile",
-            "must be given: without workloads, services and policies nothing can be allowed",
-        ));
     }
     if map.get("dnsCapture") == Some(&Value::Bool(true)) {
         mistakes.push(Mistake::about(
@@ -203,7 +163,3 @@ fn primary_name(name: &str, mode: CniMode) -> Option<&'static str> {
 
 /// What the kernel takes.
 const LONGEST_SOCKET: usize = 107;
-
-fn given(map: &Map<String, Value>, key: &str) -> bool {
-    map.get(key).is_some_and(|value| !value.is_null())
-}

@@ -1,6 +1,6 @@
 //! The table of settings: one row each, from which the typed struct, its reader and its help come.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::choices::{IptablesBackend, LogFormat, OnMissingCertificate, WorkerThreads};
 use crate::cni::{CniMode, CniProfile, Paths};
-use crate::kinds::{ByteSize, Kind};
+use crate::kinds::{ByteSize, HostPort, Kind};
 use crate::mistakes::Mistake;
 
 /// One row of the table, for help texts and generated documentation.
@@ -125,6 +125,32 @@ settings! {
     /// File with the mesh's workloads, services and policies. Read again when it changes; a file
     /// with mistakes is reported and the last good one stays in force.
     mesh_file "meshFile": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// The control plane (istiod) that tells of the mesh's workloads, services and policies, instead
+    /// of meshFile. What it has told stays in force while it cannot be reached. A name is resolved
+    /// for each connection.
+    xds_address "xdsAddress": Option<HostPort> = Default::Absent, Limits::Any, "";
+    /// The name that the certificate of xdsAddress must hold. Not set: the host of xdsAddress.
+    xds_server_name "xdsServerName": Option<String> = Default::Absent, Limits::Name, "";
+    /// The certificate authority (istiod) that signs for the pods of this node, instead of the
+    /// development authority.
+    ca_address "caAddress": Option<HostPort> = Default::Absent, Limits::Any, "";
+    /// The name that the certificate of caAddress must hold. Not set: the host of caAddress.
+    ca_server_name "caServerName": Option<String> = Default::Absent, Limits::Name, "";
+    /// The roots by which xdsAddress and caAddress are believed (PEM); read for each connection.
+    root_cert_file "rootCertFile": PathBuf =
+        Default::Is("/var/run/secrets/istio/root-cert.pem"), Limits::Any, "";
+    /// The token by which xdsAddress and caAddress believe us, bound to the agent's own pod; read
+    /// for each call.
+    token_file "tokenFile": PathBuf =
+        Default::Is("/var/run/secrets/tokens/istio-token"), Limits::Any, "";
+    /// Name of the agent's own pod. Needed for xdsAddress.
+    pod_name "podName": Option<String> = Default::Absent, Limits::Name, "";
+    /// Namespace of the agent's own pod, as its token says. Needed for xdsAddress.
+    pod_namespace "podNamespace": Option<String> = Default::Absent, Limits::Name, "";
+    /// Service account of the agent's own pod, told to xdsAddress.
+    service_account "serviceAccount": Option<String> = Default::Absent, Limits::Name, "";
+    /// Address of the agent's own pod, told to xdsAddress.
+    pod_ip "podIp": Option<IpAddr> = Default::Absent, Limits::Any, "";
     /// Allows what must never run in production: the development certificate authority.
     development "development": bool = Default::Is("false"), Limits::Any, "";
     /// Certificate of the development authority (PEM), shared by all nodes. Needs development.

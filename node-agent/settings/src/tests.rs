@@ -118,6 +118,67 @@ fn development_authority_needs_development() {
 }
 
 #[test]
+fn a_control_plane_takes_the_place_of_files() {
+    let control = json!({
+        "meshFile": null, "development": null, "developmentCaCert": null, "developmentCaKey": null,
+        "xdsAddress": "istiod.istio-system.svc:15012", "caAddress": "https://[fd00::1]:15012",
+        "caServerName": "istiod.istio-system.svc", "podName": "agent-x",
+        "podNamespace": "istio-system", "podIp": "10.0.0.1",
+    });
+    let settings = good(&control);
+    let address = |host: &str, port| {
+        Some(HostPort {
+            host: host.to_owned(),
+            port,
+        })
+    };
+    assert_eq!(
+        settings.xds_address,
+        address("istiod.istio-system.svc", 15012)
+    );
+    assert_eq!(settings.ca_address, address("fd00::1", 15012));
+    assert_eq!(settings.pod_ip, Some("10.0.0.1".parse().unwrap()));
+    assert!(settings.token_file.ends_with("istio-token"));
+
+    bad(
+        &json!({ "xdsAddress": "a:1", "podName": "x", "podNamespace": "y" }),
+        &["xdsAddress: cannot be given together with meshFile"],
+    );
+    bad(
+        &json!({ "caAddress": "a:1" }),
+        &["caAddress: cannot be given together with a development authority"],
+    );
+    bad(
+        &json!({ "meshFile": null, "xdsAddress": "a:1" }),
+        &["podName: must be given", "podNamespace: must be given"],
+    );
+    bad(
+        &json!({ "xdsServerName": "a", "caServerName": "b" }),
+        &["xdsServerName: is of no use", "caServerName: is of no use"],
+    );
+}
+
+#[test]
+fn a_host_and_port_is_both() {
+    let base = json!({ "meshFile": null, "podName": "x", "podNamespace": "y" });
+    for text in [
+        "istiod",
+        "istiod:",
+        ":1",
+        "a:0",
+        "a:65536",
+        "a b:1",
+        "[::1:1",
+        "::1:15012",
+        "a/b:1",
+    ] {
+        let mut changes = base.clone();
+        changes["xdsAddress"] = json!(text);
+        bad(&changes, &["xdsAddress: expected a host and a port"]);
+    }
+}
+
+#[test]
 fn contradictions_are_refused() {
     bad(
         &json!({ "adminAddress": "0.0.0.0:15000" }),
