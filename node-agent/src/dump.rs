@@ -3,13 +3,15 @@
 //! The shape follows upstream's dump where tools read it; `pods` and `readiness` are ours.
 
 mod certificates;
+mod control_plane;
 
 use std::collections::BTreeMap;
 
 use node_agent_enrollment::{Entry, Stage, Step, Traffic};
-use node_agent_settings::Settings;
+use node_agent_settings::{HostPort, Settings};
 use serde_json::{Value, json};
 use tunnel_credentials::CertificateSummary;
+use tunnel_discovery::XdsStatus;
 use tunnel_model::{Policy, Service, Snapshot, Workload};
 
 use crate::certificates::Known;
@@ -18,6 +20,8 @@ use crate::certificates::Known;
 pub(crate) struct Sources<'a> {
     pub(crate) mesh: &'a Snapshot,
     pub(crate) certificates: &'a [CertificateSummary],
+    /// How it stands with the control plane, if one is followed.
+    pub(crate) control_plane: Option<XdsStatus>,
     /// What former workers had, by identity.
     pub(crate) former: &'a BTreeMap<String, Known>,
     pub(crate) pods: &'a [Entry],
@@ -31,6 +35,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
     let Sources {
         mesh,
         certificates,
+        control_plane,
         former,
         pods,
         troubles,
@@ -42,6 +47,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         "services": mesh.services().map(|s| service(s)).collect::<Vec<_>>(),
         "policies": mesh.policies().map(|p| policy(p)).collect::<Vec<_>>(),
         "certificates": certificates::all(certificates, former),
+        "controlPlane": control_plane.as_ref().map(control_plane::shown),
         "workloadState": pods.iter().map(state).collect::<BTreeMap<_, _>>(),
         "pods": pods.iter().map(pod).collect::<Vec<_>>(),
         "troubles": troubles,
@@ -53,10 +59,16 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
             "network": settings.network,
             "trustDomain": settings.trust_domain,
             "ipv6": settings.ipv6,
+            "xdsAddress": settings.xds_address.as_ref().map(address),
+            "caAddress": settings.ca_address.as_ref().map(address),
             "logLevel": settings.log_level,
         },
     });
     document.to_string()
+}
+
+fn address(server: &HostPort) -> String {
+    format!("{}:{}", server.host, server.port)
 }
 
 fn workload(workload: &Workload) -> Value {

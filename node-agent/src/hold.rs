@@ -3,7 +3,8 @@
 pub(crate) mod log;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use node_agent_confine::Confinement;
@@ -73,20 +74,44 @@ fn holder_settings(settings: &Settings, config: &Path) -> HolderSettings {
 /// The worker sees the directories of the files it is told about, as it reads them again when others
 /// replace them, and no other.
 fn confinement(settings: &Settings, config: &Path) -> Confinement {
+    let servers = [&settings.xds_address, &settings.ca_address];
+    let mut servers = servers.into_iter().flatten().peekable();
+    let control = servers.peek().is_some();
     let files = [
         settings.pods_file.as_deref(),
         settings.mesh_file.as_deref(),
         settings.development_ca_cert.as_deref(),
         settings.development_ca_key.as_deref(),
         settings.zds_socket.as_deref(),
+        control.then_some(settings.root_cert_file.as_path()),
+        control.then_some(settings.token_file.as_path()),
         Some(config),
     ];
     let directories = files.into_iter().flatten().filter_map(Path::parent);
+    let mut readable: Vec<_> = directories.map(Path::to_owned).collect();
+    if servers.any(|server| server.host.parse::<IpAddr>().is_err()) {
+        readable.extend(resolver_files());
+    }
     Confinement {
-        readable: directories.map(Path::to_owned).collect(),
+        readable,
         writable: vec![settings.state_dir.clone()],
         oom_score_adj: OOM_SCORE,
     }
+}
+
+/// What the C library reads to resolve a name, each by itself: the rest of their directory is none
+/// of the worker's business. One that is replaced later is seen by the next worker.
+fn resolver_files() -> impl Iterator<Item = PathBuf> {
+    [
+        "resolv.conf",
+        "hosts",
+        "nsswitch.conf",
+        "host.conf",
+        "gai.conf",
+    ]
+    .into_iter()
+    .map(|name| Path::new("/etc").join(name))
+    .filter(|path| path.exists())
 }
 
 /// When memory is short, the worker dies before the holder, which makes another.

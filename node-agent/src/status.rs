@@ -1,6 +1,7 @@
 //! Asks a running agent for its pods and their certificates, and shows them.
 
 mod certificates;
+mod control_plane;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use certificates::Certificate;
+use control_plane::ControlPlane;
 
 /// Why nothing can be shown.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,7 @@ struct Dump {
     troubles: BTreeMap<String, String>,
     #[serde(default)]
     certificates: Vec<Certificate>,
+    control_plane: Option<ControlPlane>,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +78,9 @@ fn table(dump: &Dump) -> String {
         [] => "ready\n".to_owned(),
         pending => format!("not ready, pending: {}\n", pending.join(", ")),
     };
+    if let Some(control_plane) = &dump.control_plane {
+        text.push_str(&control_plane.lines());
+    }
     let header = [
         "NAMESPACE",
         "POD",

@@ -2,6 +2,7 @@
 //! holder, and takes the parts down in the order that loses nothing.
 
 mod authority;
+mod control_plane;
 mod driven;
 mod obey;
 mod parts;
@@ -88,6 +89,7 @@ async fn live(
     let shown = Shown {
         mesh: parts.mesh.reader(),
         credentials: parts.credentials.clone(),
+        control_plane: parts.control_plane.clone(),
         former,
         pods: pods.clone(),
         readiness: readiness.clone(),

@@ -65,7 +65,8 @@ pub(crate) const ALLOWED: &[&[c_long]] = &[
         libc::SYS_pipe2,
         libc::SYS_ppoll,
     ],
-    // Connections, and the link to the holder with the descriptors it sends.
+    // Connections, and the link to the holder with the descriptors it sends. The C library asks for
+    // a name's addresses of both families with one `sendmmsg`.
     &[
         libc::SYS_accept4,
         libc::SYS_bind,
@@ -76,6 +77,7 @@ pub(crate) const ALLOWED: &[&[c_long]] = &[
         libc::SYS_listen,
         libc::SYS_recvfrom,
         libc::SYS_recvmsg,
+        libc::SYS_sendmmsg,
         libc::SYS_sendmsg,
         libc::SYS_sendto,
         libc::SYS_setsockopt,

@@ -63,7 +63,7 @@ fn add(line: &mut String, what: &str, value: &str) {
     let _ = write!(line, "{what}{value}");
 }
 
-fn time(seconds: u64) -> String {
+pub(super) fn time(seconds: u64) -> String {
     let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     at.map_or_else(|| "the end of time".to_owned(), utc)
 }

@@ -9,14 +9,16 @@ use node_agent_admin::{PendingTask, Readiness};
 use node_agent_handover::{Job, JobDone};
 use node_agent_redirect::{Backend, RedirectPlan};
 use node_agent_settings::{ByteSize, IptablesBackend, Settings, WorkerThreads};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tunnel::{Limits, Parts as TunnelParts, Tunnel, TunnelSettings};
-use tunnel_credentials::{CredentialSettings, Credentials};
-use tunnel_discovery::{MeshStore, watch_file};
+use tunnel_credentials::{CredentialSettings, Credentials, IstiodCa};
+use tunnel_discovery::{MeshStore, XdsStatus, watch_file};
 use tunnel_sockets::Sockets;
 use tunnel_telemetry::Telemetry;
 
 use super::authority::Search;
+use super::control_plane;
 use crate::link::Holder;
 use crate::tunnel_port::TunnelPort;
 
@@ -25,6 +27,8 @@ pub(super) struct Parts {
     pub(super) mesh: Arc<MeshStore>,
     pub(super) credentials: Credentials,
     pub(super) tunnel: TunnelPort,
+    /// How it stands with the control plane, if one is followed.
+    pub(super) control_plane: Option<watch::Receiver<XdsStatus>>,
 }
 
 /// Makes them; their tasks go into `tasks`.
@@ -35,9 +39,8 @@ pub(super) fn start(
     sockets: Sockets,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Parts> {
-    let pending = readiness.task("certificate authority");
-    let credentials = credentials(settings, pending, tasks)?;
-    let mesh = follow_mesh_file(settings, readiness.task("mesh file"), tasks);
+    let credentials = credentials(settings, readiness, tasks)?;
+    let (mesh, control_plane) = follow_mesh(settings, telemetry, readiness, tasks);
     let parts = TunnelParts {
         mesh: mesh.reader(),
         credentials: credentials.clone(),
@@ -51,43 +54,60 @@ pub(super) fn start(
         mesh,
         credentials,
         tunnel: TunnelPort(handle),
+        control_plane,
     })
 }
 
 fn credentials(
     settings: &Settings,
-    pending: PendingTask,
+    readiness: &Readiness,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Credentials> {
+    let ttl = settings.certificate_ttl;
+    let how = CredentialSettings {
+        ttl,
+        ..CredentialSettings::default()
+    };
+    if let Some(server) = &settings.ca_address {
+        let name = settings.ca_server_name.as_ref();
+        let authority = IstiodCa::new(control_plane::connector(settings, server, name));
+        let (credentials, owner) = Credentials::start(how, Arc::new(authority));
+        tasks.spawn(owner);
+        return Ok(credentials);
+    }
     let (Some(cert), Some(key)) = (&settings.development_ca_cert, &settings.development_ca_key)
     else {
         // The settings refuse this already.
         anyhow::bail!("no certificate authority is configured");
     };
+    let pending = readiness.task("certificate authority");
     let (search, authority) = Search::begin(cert.clone(), key.clone());
-    let ttl = settings.certificate_ttl;
-    let (credentials, owner) = Credentials::start(
-        CredentialSettings {
-            ttl,
-            ..CredentialSettings::default()
-        },
-        Arc::new(authority),
-    );
+    let (credentials, owner) = Credentials::start(how, Arc::new(authority));
     tasks.spawn(owner);
     tasks.spawn(search.go_on(credentials.clone(), pending));
     Ok(credentials)
 }
 
-fn follow_mesh_file(
+/// The store, and whoever fills it: the control plane or a file.
+fn follow_mesh(
     settings: &Settings,
-    pending: PendingTask,
+    telemetry: &Telemetry,
+    readiness: &Readiness,
     tasks: &mut JoinSet<()>,
-) -> Arc<MeshStore> {
+) -> (Arc<MeshStore>, Option<watch::Receiver<XdsStatus>>) {
     let store = Arc::new(MeshStore::new());
-    if let Some(path) = settings.mesh_file.clone() {
+    let mut status = None;
+    if let Some(server) = &settings.xds_address {
+        let pending = readiness.task("first state from the control plane");
+        let (store, telemetry) = (Arc::clone(&store), telemetry.clone());
+        status = Some(control_plane::follow(
+            settings, server, store, telemetry, pending, tasks,
+        ));
+    } else if let Some(path) = settings.mesh_file.clone() {
+        let pending = readiness.task("mesh file");
         tasks.spawn(follow(path, Arc::clone(&store), pending));
     }
-    store
+    (store, status)
 }
 
 /// Tries until the file is in force for the first time; from then on the store follows it.

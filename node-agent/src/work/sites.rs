@@ -9,9 +9,10 @@ use node_agent_admin::{
 };
 use node_agent_handover::Site;
 use node_agent_settings::Settings;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tunnel_credentials::Credentials;
-use tunnel_discovery::MeshReader;
+use tunnel_discovery::{MeshReader, XdsStatus};
 use tunnel_telemetry::Telemetry;
 
 use crate::certificates::Former;
@@ -23,6 +24,7 @@ use crate::pods::Pods;
 pub(super) struct Shown {
     pub(super) mesh: MeshReader,
     pub(super) credentials: Credentials,
+    pub(super) control_plane: Option<watch::Receiver<XdsStatus>>,
     pub(super) former: Former,
     pub(super) pods: Pods,
     pub(super) readiness: Readiness,
@@ -63,6 +65,7 @@ impl Sites {
             dump(&Sources {
                 mesh: &shown.mesh.load(),
                 certificates: &shown.credentials.summaries(),
+                control_plane: shown.control_plane.as_ref().map(|now| now.borrow().clone()),
                 former: &shown.former.now(),
                 pods: &shown.pods.view(),
                 troubles: &shown.pods.troubles(),

@@ -1,8 +1,8 @@
 //! What a worker does all day, in small.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,12 +41,38 @@ pub(crate) fn work(directory: &Path, config: &Path) {
     threads();
     processors();
     tls();
+    resolver();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
         .block_on(runtime());
     println!("worked");
+}
+
+/// How the C library asks a name server for the addresses of both families: with one call.
+fn resolver() {
+    let [server, client] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    client.connect(server.local_addr().unwrap()).unwrap();
+    let mut bytes = *b"4";
+    let mut piece = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    // SAFETY: all zeroes is a message without address, data and control data.
+    let mut messages: [libc::mmsghdr; 2] = unsafe { std::mem::zeroed() };
+    for message in &mut messages {
+        message.msg_hdr.msg_iov = &raw mut piece;
+        message.msg_hdr.msg_iovlen = 1;
+    }
+    // SAFETY: the two messages point to one piece, which outlives the call.
+    let sent = unsafe { libc::sendmmsg(client.as_raw_fd(), messages.as_mut_ptr(), 2, 0) };
+    assert_eq!(sent, 2, "{}", std::io::Error::last_os_error());
+    for _ in 0..2 {
+        let mut answer = [0];
+        assert_eq!(server.recv(&mut answer).unwrap(), 1);
+        assert_eq!(answer, *b"4");
+    }
 }
 
 /// The state is written as the agent writes it, the configuration only read.
