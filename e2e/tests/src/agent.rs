@@ -32,11 +32,26 @@ impl Agent {
     /// # Errors
     /// It does not become ready.
     pub fn start(world: &World, name: &str, mesh: &Mesh, settings: &Value) -> Result<Self> {
+        Self::start_beside(world, name, mesh, settings, |_netns| Ok(()))
+    }
+
+    /// The same, after `beside` has put something into the agent's namespace. A setting that is null is left out.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), or of `beside`.
+    pub fn start_beside(
+        world: &World,
+        name: &str,
+        mesh: &Mesh,
+        settings: &Value,
+        beside: impl FnOnce(&Netns) -> Result<()>,
+    ) -> Result<Self> {
         let directory = world.directory().join(name);
         std::fs::create_dir_all(directory.join("state"))?;
         mesh.write(&directory)?;
         configure(world, &directory, settings)?;
         let netns = Netns::create(name)?;
+        beside(&netns)?;
         let child = spawn(&netns, &directory)?;
         let mut agent = Self {
             netns,
@@ -108,6 +123,12 @@ impl Agent {
     /// `/proc` cannot be read.
     pub fn processes(&self) -> Result<Vec<AgentProcess>> {
         agent_processes(Some(self.netns.path()), &self.directory)
+    }
+
+    /// Where its sites are.
+    #[must_use]
+    pub fn netns(&self) -> &Netns {
+        &self.netns
     }
 
     /// Its main process's number.

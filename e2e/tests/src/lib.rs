@@ -12,6 +12,7 @@ pub mod envoy;
 pub mod frames;
 pub mod hostile;
 pub mod inside;
+pub mod istiod;
 pub mod load;
 pub mod mesh;
 pub mod netns;
