@@ -174,6 +174,7 @@ impl OwnDriver {
             mesh,
             credentials,
             tunnel,
+            control_plane: _only_shown,
         } = parts;
         let place = Place {
             node: settings.node.as_str().into(),
