@@ -3,7 +3,7 @@
 use crate::decide::{Decision, Member, decide};
 use crate::life::Stage;
 use crate::record::{AttachmentKey, PodRecord, PodRef};
-use crate::roster::{ListedPod, Place, Roster};
+use crate::roster::{ListedPod, Place, Roster, Source};
 use crate::table::Entry;
 
 /// What is to be done about one pod, and why.
@@ -85,9 +85,15 @@ fn of_listed(
     let place = listed.place();
     let mut known = table
         .iter()
-        .filter(|entry| is_same_pod(&entry.record.pod, &pod))
+        .filter(|entry| entry.record.pod.may_be(&pod))
         .peekable();
     let is_new = known.peek().is_none();
+    let is_from_file = roster.source() == Source::File;
+    // What was found running was found a while ago, and what the runtime added is newer. And one that
+    // has no address yet is being added.
+    if !is_from_file && (!is_new || listed.addresses.is_empty()) {
+        return None;
+    }
     if known.any(|entry| is_there(entry, place.as_ref())) {
         return None;
     }
@@ -97,10 +103,15 @@ fn of_listed(
             "it runs in another sandbox than the one enrolled, and {}",
             member.reason
         ),
-        None => format!(
-            "{}, but the pods file does not say where it runs; it is enrolled when the runtime adds it",
-            member.reason
-        ),
+        None => {
+            let missing = if is_from_file {
+                "the pods file does not say where it runs"
+            } else {
+                "it was not found on the node"
+            };
+            let reason = &member.reason;
+            format!("{reason}, but {missing}; it is enrolled when the runtime adds it")
+        }
     };
     let action = place.map_or(Action::Await, |place| Action::Enrol(member, place));
     Some(Change {
@@ -108,14 +119,6 @@ fn of_listed(
         action,
         reason,
     })
-}
-
-/// A uid that is not known on both sides tells nothing.
-fn is_same_pod(one: &PodRef, other: &PodRef) -> bool {
-    let uids = one.uid.as_ref().zip(other.uid.as_ref());
-    one.namespace == other.namespace
-        && one.name == other.name
-        && uids.is_none_or(|(one, other)| one == other)
 }
 
 /// Whether an entry is of the sandbox that is listed, as far as can be told, or is still on its

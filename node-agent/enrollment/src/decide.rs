@@ -1,13 +1,8 @@
 //! Whether a pod belongs to the mesh, and why.
 
 use crate::record::PodRef;
-use crate::roster::{ListedPod, Roster};
-
-/// The label, of namespaces and of pods, that says who carries their traffic.
-pub const DATAPLANE_MODE_LABEL: &str = "istio.io/dataplane-mode";
-
-const AMBIENT: &str = "ambient";
-const NONE: &str = "none";
+use crate::roster::{Barred, ListedPod, Progress, Roster, Source};
+use crate::selectors::{Labels, NamespaceSays, Selected};
 
 /// Whether a pod belongs to the mesh; the reason is for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,184 +30,232 @@ pub struct Member {
     pub reason: String,
 }
 
+/// What the API server answered when it was asked for one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// This is the pod.
+    Pod {
+        /// The pod.
+        pod: Box<ListedPod>,
+        /// The labels of its namespace, where that was asked for too.
+        namespace: Option<Labels>,
+    },
+    /// There is no such pod.
+    NoSuchPod,
+    /// There was no answer.
+    NoAnswer {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// What happens to a new pod of which nobody can tell whether it belongs to the mesh.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// It does not start.
+    #[default]
+    Fail,
+    /// It starts outside of the mesh.
+    Start,
+}
+
+impl Decision {
+    /// The reason, whichever it is.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::InMesh(member) => &member.reason,
+            Self::NotInMesh { reason } | Self::Unknown { reason } => reason,
+        }
+    }
+}
+
 /// Decides from the roster (`None`: never read yet) and the namespaces that are always left out.
 ///
-/// The first rule that applies wins: excluded namespace, the pod's own label, the namespace's
-/// label. A pod of an ambient namespace that nobody listed is `Unknown`: its identity cannot be
-/// told.
+/// The first rule that applies wins: excluded namespace, what bars a pod whatever its labels say,
+/// the selectors. A pod that is not listed is outside of the mesh only if the list is complete by
+/// definition, and its namespace is outside too: else its identity cannot be told.
 #[must_use]
 pub fn decide(roster: Option<&Roster>, excluded_namespaces: &[String], pod: &PodRef) -> Decision {
-    let outside = |reason: String| Decision::NotInMesh { reason };
-    let unknown = |reason: String| Decision::Unknown { reason };
-    if excluded_namespaces.contains(&pod.namespace) {
-        return outside(format!(
-            "namespace {} is excluded by the settings",
-            pod.namespace
-        ));
+    if let Some(excluded) = excluded(excluded_namespaces, pod) {
+        return excluded;
     }
     let Some(roster) = roster else {
         return unknown("the pods file has not been read yet".to_owned());
     };
-    let namespace_is_ambient = roster
-        .namespace_labels(&pod.namespace)
-        .and_then(|labels| labels.get(DATAPLANE_MODE_LABEL))
-        .is_some_and(|mode| mode == AMBIENT);
-    let Some(listed) = roster.pod(&pod.namespace, &pod.name) else {
-        return if namespace_is_ambient {
-            unknown(format!(
-                "namespace {} is in the mesh, but the pods file does not list pod {}, so its \
-                 service account is not known; add it there",
-                pod.namespace, pod.name
-            ))
-        } else {
+    match roster.pod(&pod.namespace, &pod.name) {
+        Some(listed) => by_entry(roster, listed, None, pod),
+        None => unlisted(roster, pod),
+    }
+}
+
+/// Decides from what the API server answered, because the roster did not know the pod.
+#[must_use]
+pub fn decide_asked(
+    roster: Option<&Roster>,
+    excluded_namespaces: &[String],
+    pod: &PodRef,
+    asked: &Asked,
+    on_unknown: OnUnknown,
+) -> Decision {
+    if let Some(excluded) = excluded(excluded_namespaces, pod) {
+        return excluded;
+    }
+    let nothing = Roster::default();
+    let roster = roster.unwrap_or(&nothing);
+    match asked {
+        Asked::Pod {
+            pod: listed,
+            namespace,
+        } => by_entry(roster, listed, namespace.as_ref(), pod),
+        Asked::NoSuchPod => unknown(format!(
+            "the API server has no pod {pod}: it was deleted, or is not created yet; the runtime \
+             tries again if it still wants the pod"
+        )),
+        Asked::NoAnswer { why } => by_namespace(roster, pod, why, on_unknown),
+    }
+}
+
+fn outside(reason: String) -> Decision {
+    Decision::NotInMesh { reason }
+}
+
+fn unknown(reason: String) -> Decision {
+    Decision::Unknown { reason }
+}
+
+fn excluded(excluded_namespaces: &[String], pod: &PodRef) -> Option<Decision> {
+    let namespace = &pod.namespace;
+    let excluded = excluded_namespaces.contains(namespace);
+    excluded.then(|| outside(format!("namespace {namespace} is excluded by the settings")))
+}
+
+/// What follows from not being listed.
+fn unlisted(roster: &Roster, pod: &PodRef) -> Decision {
+    let PodRef {
+        namespace, name, ..
+    } = pod;
+    match roster.source() {
+        Source::Kubernetes(Progress::Partial) => unknown(
+            "the API server has not told yet which pods and namespaces there are".to_owned(),
+        ),
+        Source::Kubernetes(Progress::Whole) => {
+            unknown(format!("the API server has not told of pod {pod} yet"))
+        }
+        Source::File => {
+            let labels = roster.namespace_labels(namespace);
+            let says = labels.map(|labels| roster.selectors.namespace_says(labels));
+            if says == Some(NamespaceSays::In) {
+                return unknown(format!(
+                    "namespace {namespace} is in the mesh, but the pods file does not list pod \
+                     {name}, so its service account is not known; add it there"
+                ));
+            }
             outside(format!(
-                "the pods file lists neither pod {}/{} nor its namespace as ambient",
-                pod.namespace, pod.name
+                "the pods file lists neither pod {pod} nor its namespace as ambient"
             ))
-        };
-    };
-    if let Some(reason) = other_incarnation(listed, pod) {
+        }
+    }
+}
+
+fn by_entry(
+    roster: &Roster,
+    listed: &ListedPod,
+    namespace: Option<&Labels>,
+    pod: &PodRef,
+) -> Decision {
+    if let Some(reason) = other_incarnation(roster.source(), listed, pod) {
         return unknown(reason);
     }
-    by_labels(listed, namespace_is_ambient)
-}
-
-/// A listed uid that is not this pod's: the entry speaks of an earlier or later pod of that name.
-fn other_incarnation(listed: &ListedPod, pod: &PodRef) -> Option<String> {
-    let (listed_uid, uid) = (listed.uid.as_deref()?, pod.uid.as_deref()?);
-    (listed_uid != uid).then(|| {
-        format!(
-            "the pods file lists {}/{} with uid {listed_uid}, but this pod has uid {uid}; the file \
-             speaks of another pod of the same name",
-            pod.namespace, pod.name
-        )
-    })
-}
-
-fn by_labels(listed: &ListedPod, namespace_is_ambient: bool) -> Decision {
-    let member = |reason: String| {
-        Decision::InMesh(Member {
+    if let Some(barred) = listed.seen.as_ref().and_then(|seen| seen.barred) {
+        return outside(barred.reason().to_owned());
+    }
+    let name = &listed.namespace;
+    let namespace = namespace.or_else(|| match (roster.source(), roster.namespace_labels(name)) {
+        (_, Some(labels)) => Some(labels),
+        // A namespace that the file does not list has no labels.
+        (Source::File, None) => Some(&NO_LABELS),
+        (Source::Kubernetes(_), None) => None,
+    });
+    match roster.selectors.select(&listed.labels, name, namespace) {
+        Selected::Yes(reason) => Decision::InMesh(Member {
             service_account: listed.service_account.clone(),
             reason,
-        })
+        }),
+        Selected::No(reason) => outside(reason),
+        Selected::NamespaceUnknown => unknown(format!(
+            "the API server has not told of namespace {name} yet, and the pod's own labels leave it \
+             to the namespace"
+        )),
+    }
+}
+
+static NO_LABELS: Labels = Labels::new();
+
+/// A listed uid that is not this pod's: the entry speaks of an earlier or later pod of that name.
+fn other_incarnation(source: Source, listed: &ListedPod, pod: &PodRef) -> Option<String> {
+    let (listed_uid, uid) = (listed.uid.as_deref()?, pod.uid.as_deref()?);
+    if listed_uid == uid {
+        return None;
+    }
+    let (who, advice) = match source {
+        Source::File => (
+            "the pods file lists",
+            "the file speaks of another pod of the same name",
+        ),
+        Source::Kubernetes(_) => (
+            "the API server knows",
+            "it speaks of another pod of the same name, and may not have told of this one yet",
+        ),
     };
-    match listed.labels.get(DATAPLANE_MODE_LABEL).map(String::as_str) {
-        Some(AMBIENT) => member(format!(
-            "the pod is labelled {DATAPLANE_MODE_LABEL}=ambient"
+    Some(format!(
+        "{who} {pod} with uid {listed_uid}, but this pod has uid {uid}; {advice}"
+    ))
+}
+
+/// Nobody can be asked, so the namespace decides as far as it can.
+fn by_namespace(roster: &Roster, pod: &PodRef, why: &str, on_unknown: OnUnknown) -> Decision {
+    let namespace = &pod.namespace;
+    let labels = roster.namespace_labels(namespace);
+    let known = match labels.map(|labels| roster.selectors.namespace_says(labels)) {
+        Some(NamespaceSays::In) => {
+            return unknown(format!(
+                "namespace {namespace} is in the mesh, and the API server does not answer for pod \
+                 {pod}: {why}; it starts once the API server answers"
+            ));
+        }
+        Some(NamespaceSays::Out) => {
+            return outside(format!("no pod of namespace {namespace} is selected"));
+        }
+        Some(NamespaceSays::Nothing) => "is not in the mesh as a whole",
+        None => "is not known",
+    };
+    let reason = format!(
+        "the API server does not answer for pod {pod}: {why}; namespace {namespace} {known}"
+    );
+    match on_unknown {
+        OnUnknown::Fail => unknown(format!(
+            "{reason}, and onUnknownPod: fail lets no such pod start; it starts once the API \
+             server answers"
         )),
-        Some(NONE) => Decision::NotInMesh {
-            reason: format!("the pod is labelled {DATAPLANE_MODE_LABEL}=none"),
-        },
-        _ if namespace_is_ambient => member(format!(
-            "namespace {} is labelled {DATAPLANE_MODE_LABEL}=ambient",
-            listed.namespace
+        OnUnknown::Start => outside(format!(
+            "{reason}, and onUnknownPod: start lets such a pod start outside of the mesh"
         )),
-        _ => Decision::NotInMesh {
-            reason: format!(
-                "neither the pod nor namespace {} is labelled {DATAPLANE_MODE_LABEL}=ambient",
-                listed.namespace
-            ),
-        },
+    }
+}
+
+impl Barred {
+    /// In words.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::HostNetwork => "the pod has the node's network (hostNetwork)",
+            Self::Sidecar => "the pod has a sidecar (annotation sidecar.istio.io/status)",
+            Self::Ended => "the pod has ended",
+            Self::Agent => "the pod is the agent's own",
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::roster::PodsFile;
-
-    fn roster() -> Roster {
-        let ambient = json!({"istio.io/dataplane-mode": "ambient"});
-        let none = json!({"istio.io/dataplane-mode": "none"});
-        let file: PodsFile = serde_json::from_value(json!({
-            "namespaces": [{"name": "mesh", "labels": ambient}, {"name": "plain"},
-                           {"name": "system", "labels": ambient}],
-            "pods": [
-                {"namespace": "mesh", "name": "a", "serviceAccount": "sa", "uid": "u1"},
-                {"namespace": "mesh", "name": "out", "labels": none},
-                {"namespace": "mesh", "name": "odd", "labels": {"istio.io/dataplane-mode": "x"}},
-                {"namespace": "plain", "name": "in", "labels": ambient},
-                {"namespace": "plain", "name": "b"},
-                {"namespace": "system", "name": "in", "labels": ambient},
-            ],
-        }))
-        .unwrap();
-        file.try_into().unwrap()
-    }
-
-    /// `expected`: `+` in, `-` out, `?` unknown, and a part of the reason.
-    fn check(namespace: &str, name: &str, uid: Option<&str>, expected: (char, &str)) {
-        let pod = PodRef {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            uid: uid.map(ToOwned::to_owned),
-        };
-        let decision = decide(Some(&roster()), &["system".to_owned()], &pod);
-        let (sign, reason) = match &decision {
-            Decision::InMesh(member) => ('+', &member.reason),
-            Decision::NotInMesh { reason } => ('-', reason),
-            Decision::Unknown { reason } => ('?', reason),
-        };
-        assert!(
-            sign == expected.0 && reason.contains(expected.1),
-            "{namespace}/{name}: {decision:?}"
-        );
-    }
-
-    #[test]
-    fn membership_table() {
-        check("mesh", "a", Some("u1"), ('+', "namespace mesh is labelled"));
-        check("mesh", "a", None, ('+', "namespace mesh is labelled"));
-        check(
-            "mesh",
-            "a",
-            Some("u2"),
-            ('?', "another pod of the same name"),
-        );
-        check("mesh", "out", None, ('-', "the pod is labelled"));
-        check("mesh", "odd", None, ('+', "namespace mesh is labelled"));
-        check(
-            "mesh",
-            "unlisted",
-            None,
-            ('?', "does not list pod unlisted"),
-        );
-        check("plain", "in", None, ('+', "the pod is labelled"));
-        check(
-            "plain",
-            "b",
-            None,
-            ('-', "neither the pod nor namespace plain"),
-        );
-        check("plain", "unlisted", None, ('-', "lists neither"));
-        check("nowhere", "x", None, ('-', "lists neither"));
-        check("system", "in", None, ('-', "excluded by the settings"));
-    }
-
-    #[test]
-    fn the_service_account_comes_from_the_roster() {
-        let pod = PodRef {
-            namespace: "mesh".into(),
-            name: "a".into(),
-            uid: None,
-        };
-        let Decision::InMesh(member) = decide(Some(&roster()), &[], &pod) else {
-            panic!()
-        };
-        assert_eq!(member.service_account, "sa");
-    }
-
-    #[test]
-    fn without_a_roster_nothing_is_outside() {
-        let pod = PodRef {
-            namespace: "plain".into(),
-            name: "b".into(),
-            uid: None,
-        };
-        assert!(matches!(decide(None, &[], &pod), Decision::Unknown { .. }));
-    }
-}
+mod tests;

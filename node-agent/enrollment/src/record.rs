@@ -29,6 +29,15 @@ impl PodRef {
             None => format!("{}/{}", self.namespace, self.name).into(),
         })
     }
+
+    /// Whether both may mean the same pod: a uid that is not known on both sides tells nothing.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        let uids = self.uid.as_ref().zip(other.uid.as_ref());
+        self.namespace == other.namespace
+            && self.name == other.name
+            && uids.is_none_or(|(one, other)| one == other)
+    }
 }
 
 impl fmt::Display for PodRef {
@@ -63,6 +72,27 @@ pub struct AttachmentKey {
     /// The interface's name in the pod.
     pub ifname: String,
 }
+
+impl AttachmentKey {
+    /// Stands for the attachment of a pod that was found running, as long as nobody knows how the
+    /// runtime names its sandbox. No runtime names one so.
+    #[must_use]
+    pub fn assumed(uid: &str, ifname: &str) -> Self {
+        Self {
+            container_id: format!("{ASSUMED}{uid}"),
+            ifname: ifname.to_owned(),
+        }
+    }
+
+    /// Whether it stands for one whose name is not known.
+    #[must_use]
+    pub fn is_assumed(&self) -> bool {
+        self.container_id.starts_with(ASSUMED)
+    }
+}
+
+/// Has a character that is in no sandbox's id.
+const ASSUMED: &str = "pod:";
 
 impl fmt::Display for AttachmentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,14 @@
-//! The pods file: its document types, and the roster it becomes once it makes sense.
+//! The pods file: its document types, and the roster it becomes once it makes sense. The API server
+//! makes such a roster too (see [`crate::Cluster`]).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::record::AttachmentKey;
+use crate::selectors::{Labels, Selectors};
 
 /// The document: which namespaces and pods there are, with the labels that decide membership.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -25,7 +28,7 @@ pub struct ListedNamespace {
     pub name: String,
     /// Its labels.
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 /// One pod of the document.
@@ -41,7 +44,7 @@ pub struct ListedPod {
     pub service_account: String,
     /// Its labels.
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Its uid; when given, a pod of the same name with another uid is not this one.
     #[serde(default)]
     pub uid: Option<String>,
@@ -58,6 +61,54 @@ pub struct ListedPod {
     /// The interface's name in the pod.
     #[serde(default = "default_ifname")]
     pub ifname: String,
+    /// What the API server says beyond that; no file says so.
+    #[serde(skip)]
+    pub seen: Option<Seen>,
+}
+
+/// What the API server says of a pod beyond what a file may say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The uid by which the API server knows it. The node knows static pods by another one.
+    pub uid: String,
+    /// Why it is outside of the mesh whatever labels say.
+    pub barred: Option<Barred>,
+    /// The value of [`crate::REDIRECTION_ANNOTATION`].
+    pub redirection: Option<String>,
+    /// The ids of its containers, of which the sandbox is none.
+    pub containers: Vec<String>,
+}
+
+/// Why a pod cannot be in the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    /// It has the node's network.
+    HostNetwork,
+    /// It has a sidecar, which does the same.
+    Sidecar,
+    /// Its containers have ended for good.
+    Ended,
+    /// It is the agent's own.
+    Agent,
+}
+
+/// Who says which pods there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The pods file, which is complete by definition.
+    #[default]
+    File,
+    /// The API server, of which a list may be missing, and which the runtime may be ahead of.
+    Kubernetes(Progress),
+}
+
+/// How much of the API server's state is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Not all of it was ever listed.
+    Partial,
+    /// All of it was listed once, and changes are followed as far as they come.
+    Whole,
 }
 
 /// Where a pod runs.
@@ -86,11 +137,12 @@ impl ListedPod {
     }
 }
 
-fn default_ifname() -> String {
+/// Kubernetes' runtimes call it so, all of them.
+pub(crate) fn default_ifname() -> String {
     "eth0".to_owned()
 }
 
-fn default_service_account() -> String {
+pub(crate) fn default_service_account() -> String {
     "default".to_owned()
 }
 
@@ -99,17 +151,25 @@ fn default_service_account() -> String {
 #[error("{}", .0.join("\n"))]
 pub struct RosterMistakes(pub Vec<String>);
 
-/// A pods file that makes sense, indexed.
+/// What is known of pods and namespaces, indexed. Copies are cheap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
-    namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    pods: BTreeMap<(String, String), ListedPod>,
+    pub(crate) source: Source,
+    pub(crate) selectors: Arc<Selectors>,
+    pub(crate) namespaces: Arc<BTreeMap<String, Labels>>,
+    pub(crate) pods: Arc<BTreeMap<(String, String), ListedPod>>,
 }
 
 impl Roster {
+    /// Who says so.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
     /// The labels of a namespace, if it is listed.
     #[must_use]
-    pub fn namespace_labels(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+    pub fn namespace_labels(&self, name: &str) -> Option<&Labels> {
         self.namespaces.get(name)
     }
 
@@ -125,6 +185,12 @@ impl Roster {
         self.pods.values()
     }
 
+    /// The same, with other selectors than the usual ones.
+    #[must_use]
+    pub fn selecting(self, selectors: Arc<Selectors>) -> Self {
+        Self { selectors, ..self }
+    }
+
     /// How many pods are listed.
     #[must_use]
     pub fn pod_count(&self) -> usize {
@@ -137,52 +203,64 @@ impl TryFrom<PodsFile> for Roster {
 
     fn try_from(file: PodsFile) -> Result<Self, RosterMistakes> {
         let mut mistakes = Vec::new();
-        let mut roster = Self::default();
+        let mut namespaces = BTreeMap::new();
         for (index, namespace) in file.namespaces.into_iter().enumerate() {
             let place = format!("namespaces[{index}]");
             check_name(&place, "name", &namespace.name, &mut mistakes);
             let ListedNamespace { name, labels } = namespace;
-            if roster.namespaces.insert(name.clone(), labels).is_some() {
+            if namespaces.insert(name.clone(), labels).is_some() {
                 mistakes.push(format!("{place}: namespace {name:?} is listed twice"));
             }
         }
+        let mut pods = BTreeMap::new();
         for (index, pod) in file.pods.into_iter().enumerate() {
-            roster.list(&format!("pods[{index}]"), pod, &mut mistakes);
+            list(&mut pods, &format!("pods[{index}]"), pod, &mut mistakes);
         }
         if mistakes.is_empty() {
-            Ok(roster)
+            Ok(Self {
+                namespaces: Arc::new(namespaces),
+                pods: Arc::new(pods),
+                ..Self::default()
+            })
         } else {
             Err(RosterMistakes(mistakes))
         }
     }
 }
 
-impl Roster {
-    fn list(&mut self, place: &str, pod: ListedPod, mistakes: &mut Vec<String>) {
-        check_name(place, "namespace", &pod.namespace, mistakes);
-        check_name(place, "name", &pod.name, mistakes);
-        check_name(place, "serviceAccount", &pod.service_account, mistakes);
-        check_place(place, &pod, mistakes);
-        let key = (pod.namespace.clone(), pod.name.clone());
-        if let Some(twice) = self.pods.insert(key, pod) {
-            let ListedPod {
-                namespace, name, ..
-            } = twice;
-            mistakes.push(format!("{place}: pod {namespace}/{name} is listed twice"));
-        }
+fn list(
+    pods: &mut BTreeMap<(String, String), ListedPod>,
+    place: &str,
+    pod: ListedPod,
+    mistakes: &mut Vec<String>,
+) {
+    check_name(place, "namespace", &pod.namespace, mistakes);
+    check_name(place, "name", &pod.name, mistakes);
+    check_name(place, "serviceAccount", &pod.service_account, mistakes);
+    check_place(place, &pod, mistakes);
+    let key = (pod.namespace.clone(), pod.name.clone());
+    if let Some(twice) = pods.insert(key, pod) {
+        let ListedPod {
+            namespace, name, ..
+        } = twice;
+        mistakes.push(format!("{place}: pod {namespace}/{name} is listed twice"));
     }
 }
 
 /// Names become parts of identities, so nothing but what Kubernetes allows may pass.
 fn check_name(place: &str, field: &str, value: &str, mistakes: &mut Vec<String>) {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-    let right = !value.is_empty() && value.len() <= 253 && value.bytes().all(allowed);
-    if !right {
+    if !is_kubernetes_name(value) {
         mistakes.push(format!(
             "{place}.{field}: expected a name of lower-case letters, digits, dashes and dots, \
              found {value:?}"
         ));
     }
+}
+
+/// Whether Kubernetes would take this as a name.
+pub(crate) fn is_kubernetes_name(value: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    !value.is_empty() && value.len() <= 253 && value.bytes().all(allowed)
 }
 
 /// A pod that runs is said to run somewhere, completely or not at all.
@@ -209,99 +287,4 @@ fn check_place(place: &str, pod: &ListedPod, mistakes: &mut Vec<String>) {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn file(document: serde_json::Value) -> PodsFile {
-        serde_json::from_value(document).unwrap()
-    }
-
-    fn roster(document: serde_json::Value) -> Result<Roster, RosterMistakes> {
-        file(document).try_into()
-    }
-
-    #[test]
-    fn a_good_file_is_indexed() {
-        let roster = roster(json!({
-            "namespaces": [{"name": "shop", "labels": {"istio.io/dataplane-mode": "ambient"}}],
-            "pods": [{"namespace": "shop", "name": "cart-0", "serviceAccount": "cart", "uid": "u1"},
-                     {"namespace": "shop", "name": "web-0"}],
-        }))
-        .unwrap();
-        assert_eq!(roster.pod_count(), 2);
-        assert_eq!(
-            roster.pod("shop", "cart-0").unwrap().service_account,
-            "cart"
-        );
-        assert_eq!(
-            roster.pod("shop", "web-0").unwrap().service_account,
-            "default"
-        );
-        assert_eq!(roster.pod("shop", "nobody"), None);
-        assert!(
-            roster.namespace_labels("shop").is_some() && roster.namespace_labels("x").is_none()
-        );
-    }
-
-    #[test]
-    fn every_mistake_is_reported_with_its_place() {
-        let mistakes = roster(json!({
-            "namespaces": [{"name": "shop"}, {"name": "shop"}, {"name": ""}],
-            "pods": [{"namespace": "shop", "name": "a"}, {"namespace": "shop", "name": "a"},
-                     {"namespace": "shop", "name": "b", "serviceAccount": "x/ns/other/sa/y"}],
-        }))
-        .unwrap_err();
-        let expected = [
-            "namespaces[1]",
-            "namespaces[2].name",
-            "pods[1]",
-            "pods[2].serviceAccount",
-        ];
-        assert_eq!(mistakes.0.len(), expected.len(), "{mistakes}");
-        for (mistake, place) in mistakes.0.iter().zip(expected) {
-            assert!(mistake.starts_with(place), "{mistake}");
-        }
-    }
-
-    #[test]
-    fn a_pod_that_runs_says_where() {
-        let listed = roster(json!({"pods": [
-            {"namespace": "shop", "name": "cart-0", "netns": "/run/netns/x", "containerId": "c1",
-             "addresses": ["10.0.0.7", "::ffff:10.0.0.8", "fd00::7"]},
-            {"namespace": "shop", "name": "web-0", "addresses": ["10.0.0.9"]},
-        ]}))
-        .unwrap();
-        let place = listed.pod("shop", "cart-0").unwrap().place().unwrap();
-        assert_eq!(place.attachment.to_string(), "c1/eth0");
-        assert_eq!(place.netns, "/run/netns/x");
-        let addresses: Vec<String> = place.addresses.iter().map(ToString::to_string).collect();
-        assert_eq!(addresses, ["10.0.0.7", "10.0.0.8", "fd00::7"]);
-        assert_eq!(listed.pod("shop", "web-0").unwrap().place(), None);
-
-        let halves = roster(json!({"pods": [
-            {"namespace": "shop", "name": "a", "netns": "netns/x", "ifname": ""},
-        ]}))
-        .unwrap_err();
-        let expected = ["netns: ", "addresses: ", "containerId: ", "ifname: "];
-        assert_eq!(halves.0.len(), expected.len(), "{halves}");
-        for (mistake, field) in halves.0.iter().zip(expected) {
-            assert!(
-                mistake.starts_with(&format!("pods[0].{field}")),
-                "{mistake}"
-            );
-        }
-    }
-
-    #[test]
-    fn unknown_fields_are_refused() {
-        let slip = json!({"pods": [{"namespace": "a", "name": "b", "serviceaccount": "c"}]});
-        let error = serde_json::from_value::<PodsFile>(slip)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("serviceaccount"), "{error}");
-    }
-}
+mod tests;

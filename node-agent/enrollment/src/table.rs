@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::life::{Event, Obligation, OutOfOrder, Stage, Step};
-use crate::record::{AttachmentKey, Phase, PodKey, PodRecord, Recorded, Snapshot};
+use crate::record::{AttachmentKey, Phase, PodKey, PodRecord, PodRef, Recorded, Snapshot};
 
 /// One attachment in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,12 +175,25 @@ impl Table {
         self.by_pod.get(pod).map_or(&[], Vec::as_slice)
     }
 
-    /// Attachments that the runtime no longer has, given all that it has.
+    /// The attachment of this pod that was found running, if it is under an assumed name: the runtime,
+    /// which deletes it, uses another.
+    #[must_use]
+    pub fn assumed_of(&self, pod: &PodRef, ifname: &str) -> Option<&Entry> {
+        self.entries.values().find(|entry| {
+            let record = &entry.record;
+            record.attachment.is_assumed()
+                && record.attachment.ifname == ifname
+                && record.pod.may_be(pod)
+        })
+    }
+
+    /// Attachments that the runtime no longer has, given all that it has. Of those under an assumed
+    /// name it cannot be told.
     #[must_use]
     pub fn missing_from(&self, valid: &[AttachmentKey]) -> Vec<AttachmentKey> {
         self.entries
             .keys()
-            .filter(|key| !valid.contains(key))
+            .filter(|key| !key.is_assumed() && !valid.contains(key))
             .cloned()
             .collect()
     }

@@ -195,3 +195,58 @@ fn a_reason_is_given() {
         assert!(reason.contains(part), "{reason}");
     }
 }
+
+#[test]
+fn what_the_api_server_told_and_the_node_showed() {
+    use crate::cluster::{Cluster, Fact, FoundPlace, Notice};
+    use crate::facts::{PodFacts, Rules};
+    use crate::selectors::DATAPLANE_MODE_LABEL;
+
+    let mut cluster = Cluster::new(Rules::default());
+    let mut apply = |address: Option<&str>| {
+        let label = (DATAPLANE_MODE_LABEL.to_owned(), "ambient".to_owned());
+        let facts = PodFacts {
+            namespace: "n".into(),
+            name: "a".into(),
+            uid: "u".into(),
+            labels: [label].into(),
+            addresses: address.iter().map(|text| text.parse().unwrap()).collect(),
+            ..PodFacts::default()
+        };
+        cluster.apply(Fact::Pod(Notice::Applied(facts)));
+        cluster.roster()
+    };
+    let actions = |roster: &Roster, table: &[Entry]| -> Vec<(Action, String)> {
+        let all = changes(roster, &[], table);
+        all.into_iter().map(|c| (c.action, c.reason)).collect()
+    };
+    assert_eq!(
+        actions(&apply(None), &[]),
+        [],
+        "the runtime is about to add it"
+    );
+    let runs = apply(Some("10.0.0.7"));
+    let [(Action::Await, reason)] = &actions(&runs, &[])[..] else {
+        panic!()
+    };
+    assert!(reason.contains("not found on the node"), "{reason}");
+
+    let place = FoundPlace {
+        netns: "/run/netns/x".into(),
+        sandbox: None,
+    };
+    cluster.apply(Fact::Found {
+        uid: "u".into(),
+        place: Some(place),
+    });
+    let found = cluster.roster();
+    let [(Action::Enrol(_, place), _)] = &actions(&found, &[])[..] else {
+        panic!()
+    };
+    assert_eq!(place.netns, "/run/netns/x");
+    // What the runtime added since is not replaced by what was found before.
+    let added = entry("n", "a", IN);
+    let [(Action::Nothing, _)] = &actions(&found, &[added])[..] else {
+        panic!()
+    };
+}

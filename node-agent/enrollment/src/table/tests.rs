@@ -198,3 +198,28 @@ fn another_plan_is_noted() {
     let nobody = record("c9", "eth0", "u9", 9).attachment.clone();
     assert!(table.replan(&nobody, "new".into()).is_err());
 }
+
+#[test]
+fn an_assumed_name_is_found_by_the_pod_and_no_list_of_the_runtime_speaks_of_it() {
+    let mut table = Table::default();
+    let mut found = PodRecord::clone(&record("c1", "eth0", "u1", 1));
+    found.attachment = AttachmentKey::assumed("u1", "eth0");
+    let found = Arc::new(found);
+    enrol(&mut table, &found);
+    enrol(&mut table, &record("c2", "eth0", "u2", 2));
+    let named = |uid: Option<&str>| PodRef {
+        namespace: "n".into(),
+        name: "p".into(),
+        uid: uid.map(ToOwned::to_owned),
+    };
+    for (pod, ifname, there) in [
+        (named(Some("u1")), "eth0", true),
+        (named(None), "eth0", true),
+        (named(Some("u1")), "net1", false),
+        (named(Some("u2")), "eth0", false),
+    ] {
+        let entry = table.assumed_of(&pod, ifname);
+        assert_eq!(entry.map(|entry| &entry.record), there.then_some(&found));
+    }
+    assert_eq!(table.missing_from(&[]).len(), 1);
+}
