@@ -74,11 +74,7 @@ fn of_listed(
     table: &[Entry],
     listed: &ListedPod,
 ) -> Option<Change> {
-    let pod = PodRef {
-        namespace: listed.namespace.clone(),
-        name: listed.name.clone(),
-        uid: listed.uid.clone(),
-    };
+    let pod = listed.reference();
     let Decision::InMesh(member) = decide(Some(roster), excluded_namespaces, &pod) else {
         return None;
     };
@@ -105,12 +101,12 @@ fn of_listed(
         ),
         None => {
             let missing = if is_from_file {
-                "the pods file does not say where it runs"
+                "the pods file does not say where it runs; it is enrolled when the runtime adds it"
             } else {
-                "it was not found on the node"
+                "it was not found on the node yet; it is enrolled once it is, or when the runtime \
+                 adds it"
             };
-            let reason = &member.reason;
-            format!("{reason}, but {missing}; it is enrolled when the runtime adds it")
+            format!("{}, but {missing}", member.reason)
         }
     };
     let action = place.map_or(Action::Await, |place| Action::Enrol(member, place));

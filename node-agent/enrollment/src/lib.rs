@@ -8,21 +8,25 @@
 
 #![forbid(unsafe_code)]
 
+mod annotate;
 mod changes;
 mod cluster;
 mod decide;
 mod facts;
 mod life;
+mod quota;
 mod record;
 mod roster;
 mod selectors;
 mod table;
 
+pub use annotate::{Annotate, annotations};
 pub use changes::{Action, Change, changes};
 pub use cluster::{Cluster, Counts, Effect, Fact, FoundPlace, Notice};
 pub use decide::{Asked, Decision, Member, OnUnknown, decide, decide_asked};
 pub use facts::{NamespaceFacts, PodFacts, PodPhase, REDIRECTION_ANNOTATION, Rules};
 pub use life::{Event, LeaveReason, Obligation, OutOfOrder, Stage, Step, Traffic};
+pub use quota::{Quota, Verdict};
 pub use record::{
     AttachmentKey, NamespaceId, Phase, PodKey, PodRecord, PodRef, Recorded, SNAPSHOT_VERSION,
     Snapshot, SnapshotError,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::record::AttachmentKey;
+use crate::record::{AttachmentKey, PodRef};
 use crate::selectors::{Labels, Selectors};
 
 /// The document: which namespaces and pods there are, with the labels that decide membership.
@@ -123,6 +123,16 @@ pub struct Place {
 }
 
 impl ListedPod {
+    /// The pod, as the runtime names it.
+    #[must_use]
+    pub fn reference(&self) -> PodRef {
+        PodRef {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+        }
+    }
+
     /// Where it runs, if that is listed.
     #[must_use]
     pub fn place(&self) -> Option<Place> {

@@ -1,5 +1,6 @@
 //! Settings that take one of a few words.
 
+use node_agent_enrollment::Selectors;
 use serde_json::Value;
 
 use crate::kinds::{Kind, name_of};
@@ -32,6 +33,36 @@ choice! {
         Hold = "hold",
         /// The pod is refused and the runtime tries again.
         Fail = "fail",
+    }
+}
+
+choice! {
+    /// Who says which pods are in the mesh.
+    PodsSource {
+        /// The pods file.
+        File = "file",
+        /// The API server.
+        Kubernetes = "kubernetes",
+    }
+}
+
+choice! {
+    /// What happens to a new pod of which the API server does not answer.
+    OnUnknownPod {
+        /// It does not start.
+        Fail = "fail",
+        /// It starts outside of the mesh.
+        Start = "start",
+    }
+}
+
+impl Kind for Selectors {
+    const NAME: &'static str = "list of podSelector and namespaceSelector";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let list = serde::Deserialize::deserialize(value)
+            .map_err(|error| format!("expected a {}: {error}", Self::NAME))?;
+        Self::new(list).map_err(|mistake| mistake.to_string())
     }
 }
 

@@ -19,7 +19,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use choices::{IptablesBackend, LogFormat, OnMissingCertificate, WorkerThreads};
+pub use choices::{
+    IptablesBackend, LogFormat, OnMissingCertificate, OnUnknownPod, PodsSource, WorkerThreads,
+};
 pub use cni::{CniFacts, CniMode, CniProfile, OWNED_CONFLIST, Paths};
 pub use describe::{describe, describe_markdown};
 pub use kinds::{ByteSize, HostPort, parse_byte_size, parse_duration};

@@ -24,24 +24,46 @@ pub(crate) fn contradictions(
 }
 
 fn sources_of_truth(map: &Map<String, Value>) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
-    match (given(map, "podsFile"), given(map, "zdsSocket")) {
-        (false, false) => mistakes.push(Mistake::about(
-            "podsFile",
-            "must be given, because it names the pods of the mesh (unless zdsSocket hands them \
-             over)",
-        )),
-        (true, true) => mistakes.push(Mistake::about(
-            "zdsSocket",
-            "cannot be given together with podsFile: either the foreign agent or the file names \
-             the pods",
-        )),
-        _ => {}
-    }
+    let mut mistakes = pods_source(map);
     if map.get("dnsCapture") == Some(&Value::Bool(true)) {
         mistakes.push(Mistake::about(
             "dnsCapture",
             "is not built yet; with it pods could not resolve names, so it must be false",
+        ));
+    }
+    mistakes
+}
+
+/// Exactly one says which pods there are.
+fn pods_source(map: &Map<String, Value>) -> Vec<Mistake> {
+    let kubernetes = map.get("pods").and_then(Value::as_str) == Some("kubernetes");
+    let (file, foreign) = (given(map, "podsFile"), given(map, "zdsSocket"));
+    let mut mistakes = Vec::new();
+    if !kubernetes && !file && !foreign {
+        mistakes.push(Mistake::about(
+            "podsFile",
+            "must be given, because it names the pods of the mesh (unless pods is kubernetes, or \
+             zdsSocket hands them over)",
+        ));
+    }
+    if foreign && (file || kubernetes) {
+        mistakes.push(Mistake::about(
+            "zdsSocket",
+            "cannot be given together with podsFile or pods: kubernetes: either the foreign agent \
+             names the pods or they do",
+        ));
+    }
+    if kubernetes && file {
+        mistakes.push(Mistake::about(
+            "podsFile",
+            "cannot be given together with pods: kubernetes: either the file or the API server \
+             names the pods",
+        ));
+    }
+    if !kubernetes && given(map, "kubeconfig") {
+        mistakes.push(Mistake::about(
+            "kubeconfig",
+            "is of no use unless pods is kubernetes: nothing else asks the API server",
         ));
     }
     mistakes
@@ -100,6 +122,12 @@ fn sizes_and_times(settings: &Settings) -> Vec<Mistake> {
     if settings.certificate_wait >= settings.admission_deadline {
         mistakes.push(Mistake::about(
             "certificateWait",
+            "must be shorter than admissionDeadline, which covers it and everything else",
+        ));
+    }
+    if settings.pod_lookup_timeout >= settings.admission_deadline {
+        mistakes.push(Mistake::about(
+            "podLookupTimeout",
             "must be shorter than admissionDeadline, which covers it and everything else",
         ));
     }

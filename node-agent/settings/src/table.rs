@@ -4,9 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use node_agent_enrollment::Selectors;
 use serde_json::{Map, Value};
 
-use crate::choices::{IptablesBackend, LogFormat, OnMissingCertificate, WorkerThreads};
+use crate::choices::{
+    IptablesBackend, LogFormat, OnMissingCertificate, OnUnknownPod, PodsSource, WorkerThreads,
+};
 use crate::cni::{CniMode, CniProfile, Paths};
 use crate::kinds::{ByteSize, HostPort, Kind};
 use crate::mistakes::Mistake;
@@ -106,7 +109,7 @@ settings! {
         Default::Is("/run/ambient/holder.sock"), Limits::Any, "";
     /// The newest version of the holder's protocol to speak. Only for roll-outs that must go back
     /// to an older agent.
-    holder_protocol "holderProtocol": u32 = Default::Is("2"), Limits::Span("1", "2"), "";
+    holder_protocol "holderProtocol": u32 = Default::Is("3"), Limits::Span("1", "3"), "";
     /// A worker that gives no sign of life for this long is killed and replaced by its holder.
     worker_deadline "workerDeadline": Duration =
         Default::Is("10s"), Limits::Span("1s", "5m"), "";
@@ -117,6 +120,34 @@ settings! {
     /// Directory for the table of enrolled pods, which must outlive the agent but not the node's
     /// boot.
     state_dir "stateDir": PathBuf = Default::Is("/var/lib/ambient"), Limits::Any, "";
+    /// Who says which pods are in the mesh: file, by podsFile, or kubernetes, by the labels that the
+    /// API server shows.
+    pods "pods": PodsSource = Default::Is("file"), Limits::Any, "";
+    /// How to reach the API server, if pods is kubernetes and the agent is no pod. It may start no
+    /// program for its credentials, and files it names must lie in its directory.
+    kubeconfig "kubeconfig": Option<PathBuf> = Default::Absent, Limits::Any, "";
+    /// Directory with the token and the certificate by which a pod asks the API server. Both are read
+    /// again when Kubernetes replaces them.
+    service_account_dir "serviceAccountDir": PathBuf =
+        Default::Is("/var/run/secrets/kubernetes.io/serviceaccount"), Limits::Any, "";
+    /// Which labels put a pod into the mesh: a list of podSelector and namespaceSelector, as
+    /// Kubernetes writes them; one of the list must select the pod, with both of its halves. Not
+    /// set: istio.io/dataplane-mode is ambient on the pod, or on its namespace and not none on the
+    /// pod.
+    enablement_selectors "enablementSelectors": Option<Selectors> =
+        Default::Absent, Limits::Any, "";
+    /// What happens to a new pod if the API server must be asked about it and does not answer: fail
+    /// does not let it start, start lets it start outside of the mesh. A pod whose namespace is in
+    /// the mesh never starts then.
+    on_unknown_pod "onUnknownPod": OnUnknownPod = Default::Is("fail"), Limits::Any, "";
+    /// How long creating a pod that the API server has not told of waits for its answer.
+    pod_lookup_timeout "podLookupTimeout": Duration =
+        Default::Is("3s"), Limits::Span("100ms", "60s"), "";
+    /// The host's /proc as the agent sees it, in which it finds pods that ran before it.
+    proc_dir "procDir": PathBuf = Default::Is("/proc"), Limits::Any, "";
+    /// Directories in which runtimes give names to pods' network namespaces, as the agent sees them.
+    netns_dirs "netnsDirs": Paths =
+        Default::Is("[/run/netns,/var/run/docker/netns]"), Limits::Any, "";
     /// File that names ambient namespaces, pods and their service accounts. Read again when it
     /// changes; a file with mistakes is reported and the last good one stays in force. A pod listed
     /// with netns, addresses and containerId is taken in and out while it runs, without cutting

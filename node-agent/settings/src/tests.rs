@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use node_agent_enrollment::Selectors;
 use serde_json::{Value, json};
 
 use super::*;
@@ -283,6 +284,55 @@ fn an_installer_that_contradicts_itself_is_refused() {
 fn a_foreign_agent_replaces_the_pods_file() {
     let settings = good(&json!({ "zdsSocket": "/run/z.sock", "podsFile": null }));
     assert_eq!(settings.zds_socket, Some("/run/z.sock".into()));
+}
+
+#[test]
+fn the_api_server_replaces_the_pods_file() {
+    let kubernetes = |more: &Value| {
+        let mut changes = json!({ "pods": "kubernetes", "podsFile": null });
+        changes
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        changes
+    };
+    let settings = good(&kubernetes(&json!({})));
+    assert_eq!(settings.pods, PodsSource::Kubernetes);
+    assert_eq!(settings.on_unknown_pod, OnUnknownPod::Fail);
+    assert_eq!(settings.pod_lookup_timeout, Duration::from_secs(3));
+    assert_eq!(settings.netns_dirs.0.len(), 2);
+    assert_eq!(settings.enablement_selectors, None);
+    let own = good(&kubernetes(&json!({ "enablementSelectors": [
+        { "namespaceSelector": { "matchLabels": { "mesh": "yes" } } }
+    ] })));
+    assert_ne!(own.enablement_selectors, Some(Selectors::default()));
+
+    for (changes, expected) in [
+        (
+            kubernetes(&json!({ "podsFile": "/p" })),
+            "podsFile: cannot be given",
+        ),
+        (
+            kubernetes(&json!({ "zdsSocket": "/z" })),
+            "zdsSocket: cannot be given",
+        ),
+        (json!({ "kubeconfig": "/k" }), "kubeconfig: is of no use"),
+        (
+            kubernetes(&json!({ "podLookupTimeout": "15s" })),
+            "podLookupTimeout: must be shorter",
+        ),
+        (
+            kubernetes(&json!({ "enablementSelectors": [{ "pods": {} }] })),
+            "enablementSelectors: ",
+        ),
+        (
+            kubernetes(&json!({ "enablementSelectors": [{ "podSelector": {
+                "matchExpressions": [{ "key": "k", "operator": "In" }] } }] })),
+            "enablementSelectors: selector 1",
+        ),
+    ] {
+        bad(&changes, &[expected]);
+    }
 }
 
 #[test]
