@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use node_agent_confine::Confinement;
 use node_agent_handover::{SPOKEN, Site};
 use node_agent_holder::{Ended, HolderSettings, WorkerProgram};
-use node_agent_settings::Settings;
+use node_agent_namespace::Whereabouts;
+use node_agent_settings::{PodsSource, Settings};
 
 use crate::config_file::read_settings;
 use crate::limits;
@@ -66,6 +67,10 @@ fn holder_settings(settings: &Settings, config: &Path) -> HolderSettings {
         worker_deadline: settings.worker_deadline,
         drain_deadline: settings.drain_deadline,
         linger: settings.linger,
+        places: Whereabouts {
+            proc: settings.proc_dir.clone(),
+            names: settings.netns_dirs.0.clone(),
+        },
         spoken: SPOKEN.up_to(u16::try_from(settings.holder_protocol).unwrap_or(u16::MAX)),
         build: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -80,6 +85,7 @@ fn confinement(settings: &Settings, config: &Path) -> Confinement {
     let files = [
         settings.pods_file.as_deref(),
         settings.mesh_file.as_deref(),
+        settings.kubeconfig.as_deref(),
         settings.development_ca_cert.as_deref(),
         settings.development_ca_key.as_deref(),
         settings.zds_socket.as_deref(),
@@ -87,7 +93,11 @@ fn confinement(settings: &Settings, config: &Path) -> Confinement {
         control.then_some(settings.token_file.as_path()),
         Some(config),
     ];
-    let directories = files.into_iter().flatten().filter_map(Path::parent);
+    let files = files.into_iter().flatten().filter_map(Path::parent);
+    // Kubernetes replaces what a link in there leads to.
+    let in_cluster = settings.pods == PodsSource::Kubernetes && settings.kubeconfig.is_none();
+    let service_account = in_cluster.then_some(settings.service_account_dir.as_path());
+    let directories = files.chain(service_account);
     let mut readable: Vec<_> = directories.map(Path::to_owned).collect();
     if servers.any(|server| server.host.parse::<IpAddr>().is_err()) {
         readable.extend(resolver_files());

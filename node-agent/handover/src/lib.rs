@@ -11,6 +11,7 @@
 //! |---|---|
 //! | 1 | pods' namespaces and listeners, the plugin's listener, sockets, work in namespaces |
 //! | 2 | the sites' listeners pass from holder to holder, so that a successor needs no free port |
+//! | 3 | pods that run are looked for; the worker does not ask a holder of version 2 for it |
 
 #![forbid(unsafe_code)]
 
@@ -20,8 +21,8 @@ mod version;
 mod wire;
 
 pub use message::{
-    Answer, Ask, FromPredecessor, FromSuccessor, FromWorker, InPod, Job, JobDone, Kept, Kind, Site,
-    ToWorker,
+    Answer, Ask, FromPredecessor, FromSuccessor, FromWorker, InPod, Job, JobDone, Kept, Kind,
+    Located, Site, Sought, ToWorker,
 };
 pub use restarts::{Restart, Restarts};
 pub use version::{Mismatch, SPOKEN, Spoken};

@@ -97,6 +97,40 @@ pub enum Job {
         /// The plan.
         plan: RedirectPlan,
     },
+    /// Find where pods run that nobody told of; without a namespace. Since version 3.
+    Locate {
+        /// The pods.
+        pods: Vec<Sought>,
+    },
+}
+
+/// A pod that is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sought {
+    /// Its uid on the node.
+    pub uid: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The ids of its containers, of which the sandbox is none.
+    pub containers: Vec<String>,
+}
+
+/// Where a pod was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Located {
+    /// Here.
+    At {
+        /// The path of its namespace, as the holder sees it.
+        netns: String,
+        /// The sandbox's id, if it is beyond doubt.
+        sandbox: Option<String>,
+    },
+    /// It was not found.
+    Nowhere {
+        /// Why not.
+        why: String,
+    },
 }
 
 /// What came of a job.
@@ -113,6 +147,8 @@ pub enum JobDone {
     Plan(Option<RedirectPlan>),
     /// A number of connections.
     Count(usize),
+    /// Where pods run, in the order in which they were asked for.
+    Located(Vec<Located>),
     /// Nothing more is to be said.
     Done,
 }
@@ -140,6 +176,20 @@ pub enum Ask {
         /// Milliseconds after which it is given up.
         within_ms: u64,
     },
+}
+
+impl Ask {
+    /// The version that a holder must speak to understand it.
+    #[must_use]
+    pub fn since(&self) -> u16 {
+        match self {
+            Self::Job {
+                job: Job::Locate { .. },
+                ..
+            } => 3,
+            _ => 1,
+        }
+    }
 }
 
 /// What the holder answers.

@@ -64,6 +64,15 @@ fn messages_survive_the_wire() {
 }
 
 #[test]
+fn only_what_is_new_needs_a_new_holder() {
+    let job = |job| Ask::Job { job, within_ms: 1 };
+    assert_eq!(job(Job::Addresses).since(), 1);
+    assert_eq!(job(Job::Locate { pods: Vec::new() }).since(), 3);
+    let path = Ask::Namespace { path: "/".into() };
+    assert_eq!(path.since(), 1);
+}
+
+#[test]
 fn what_is_no_message_and_what_is_too_large_is_refused() {
     for rubbish in [
         &b""[..],

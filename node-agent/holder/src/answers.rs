@@ -80,7 +80,7 @@ impl Holder {
                 self.answer(id, overdue(), Vec::new());
                 continue;
             }
-            match Hand::start(id, &job, netns, until) {
+            match Hand::start(id, &job, netns, &self.settings.places, until) {
                 Ok(hand) => self.hands.push(hand),
                 Err(error) => {
                     let why = format!("cannot start a process to work in the namespace: {error}");

@@ -101,6 +101,12 @@ impl Channel {
         Ok((Self::new(ours, version), theirs))
     }
 
+    /// The version that is spoken.
+    #[must_use]
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
     /// Speaks another version from now on.
     pub fn set_version(&mut self, version: u16) {
         self.version = version;

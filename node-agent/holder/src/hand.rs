@@ -10,8 +10,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::pipe2;
-use node_agent_handover::{Answer, Job, JobDone, MAX_MESSAGE};
-use node_agent_namespace::{self as namespace, Netns};
+use node_agent_handover::{Answer, Job, JobDone, Located, MAX_MESSAGE, Sought};
+use node_agent_namespace::{self as namespace, Found, Netns, Whereabouts};
 
 use crate::process::{Forked, Watched, exit_at_once, fork};
 
@@ -38,6 +38,7 @@ impl Hand {
         id: u64,
         job: &Job,
         netns: Option<OwnedFd>,
+        places: &Whereabouts,
         until: Instant,
     ) -> io::Result<Self> {
         let (answer, write) = pipe2(OFlag::O_CLOEXEC)?;
@@ -52,7 +53,7 @@ impl Hand {
                 // A panic would run what belongs to the holder; it must not get past here.
                 let done = std::panic::catch_unwind(|| {
                     die_with_the_holder();
-                    let answer = work(job, netns, until);
+                    let answer = work(job, netns, places, until);
                     let bytes = serde_json::to_vec(&answer).unwrap_or_default();
                     File::from(write).write_all(&bytes)
                 });
@@ -132,8 +133,9 @@ fn die_with_the_holder() {
     }
 }
 
-fn work(job: &Job, netns: Option<OwnedFd>, until: Instant) -> Answer {
+fn work(job: &Job, netns: Option<OwnedFd>, places: &Whereabouts, until: Instant) -> Answer {
     let outcome = match job {
+        Job::Locate { pods } => locate(places, pods, until),
         Job::Detect { plan } => namespace::detect_backend(plan, until)
             .map(JobDone::Detected)
             .map_err(|error| lasting(error.to_string())),
@@ -146,12 +148,39 @@ fn work(job: &Job, netns: Option<OwnedFd>, until: Instant) -> Answer {
     outcome.map_or_else(|failed| failed, Answer::Job)
 }
 
+fn locate(places: &Whereabouts, pods: &[Sought], until: Instant) -> Result<JobDone, Answer> {
+    let sought: Vec<namespace::Sought<'_>> = pods
+        .iter()
+        .map(|pod| namespace::Sought {
+            uid: &pod.uid,
+            addresses: &pod.addresses,
+            containers: &pod.containers,
+        })
+        .collect();
+    let found = namespace::locate(places, &sought, until).map_err(|error| {
+        let proc = places.proc.display();
+        lasting(format!("cannot look for pods in {proc} (procDir): {error}"))
+    })?;
+    let told = found.into_iter().map(|found| match found {
+        Ok(Found { netns, sandbox }) => Located::At {
+            netns: netns.display().to_string(),
+            sandbox,
+        },
+        Err(why) => Located::Nowhere {
+            why: why.to_string(),
+        },
+    });
+    Ok(JobDone::Located(told.collect()))
+}
+
 fn in_namespace(job: &Job, netns: &Netns, until: Instant) -> Result<JobDone, Answer> {
     fn failed<E: std::error::Error>(error: E) -> Answer {
         passing(error.to_string())
     }
     match job {
-        Job::Detect { .. } => Err(lasting("this needs no namespace".to_owned())),
+        Job::Detect { .. } | Job::Locate { .. } => {
+            Err(lasting("this needs no namespace".to_owned()))
+        }
         Job::Addresses => namespace::addresses(netns)
             .map(JobDone::Addresses)
             .map_err(failed),

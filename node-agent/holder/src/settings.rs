@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use node_agent_confine::Confinement;
 use node_agent_handover::{Site, Spoken};
+use node_agent_namespace::Whereabouts;
 
 /// The program that a holder starts as its worker.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct HolderSettings {
     pub drain_deadline: Duration,
     /// How long to serve on for a successor after SIGTERM, while the main process ends at once.
     pub linger: Duration,
+    /// Where to look for pods that run.
+    pub places: Whereabouts,
     /// The versions to speak with predecessors and successors.
     pub spoken: Spoken,
     /// This build, for the log.

@@ -148,6 +148,10 @@ impl Speaker {
     }
 
     fn ask(&mut self, question: Question) -> Result<(), ChannelError> {
+        if !self.is_understood(&question) {
+            give(question.reply, too_old(), Vec::new());
+            return Ok(());
+        }
         if self.open.len() >= self.prune_at {
             // While nobody answers, who asked gives up, and must not be kept for it.
             self.open.retain(|_, open| !open.reply.is_abandoned());
@@ -158,6 +162,13 @@ impl Speaker {
         let outcome = self.send_question(id, &question);
         self.open.insert(id, question);
         outcome
+    }
+
+    /// Whether the holder, if there is one, knows such a question. One that does not would take it for
+    /// rubbish, and us for mad.
+    fn is_understood(&self, question: &Question) -> bool {
+        let far = self.far.as_ref();
+        far.is_none_or(|far| question.ask.since() <= far.get_ref().version())
     }
 
     fn send_question(&mut self, id: u64, question: &Question) -> Result<(), ChannelError> {
@@ -390,6 +401,12 @@ impl Speaker {
         self.open
             .retain(|_, question| !question.reply.is_abandoned());
         let open = std::mem::take(&mut self.open);
+        let (open, strange): (BTreeMap<_, _>, BTreeMap<_, _>) = open
+            .into_iter()
+            .partition(|(_, question)| self.is_understood(question));
+        for question in strange.into_values() {
+            give(question.reply, too_old(), Vec::new());
+        }
         for (id, question) in &open {
             if let Err(error) = self.send_question(*id, question) {
                 // It is gone again, as the next look at it says too.
@@ -398,6 +415,15 @@ impl Speaker {
             }
         }
         self.open = open;
+    }
+}
+
+/// The answer of a holder that does not know the question.
+fn too_old() -> Answer {
+    Answer::Failed {
+        why: "the holder is of an earlier release and cannot do this; upgrade the agent".to_owned(),
+        passing: false,
+        unknown_pod: false,
     }
 }
 
