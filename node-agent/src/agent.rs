@@ -1,13 +1,15 @@
 //! What all parts of the running agent share.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use node_agent_admin::Readiness;
-use node_agent_enrollment::Roster;
-use node_agent_settings::{OnMissingCertificate, Settings};
-use tokio::sync::watch;
+use node_agent_cluster::Warning;
+use node_agent_enrollment::{OnUnknown, PodRef, Roster, Source};
+use node_agent_settings::{OnMissingCertificate, OnUnknownPod, Settings};
+use tokio::sync::{mpsc, watch};
 
 use crate::activity::Activity;
 use crate::pods::Pods;
@@ -25,6 +27,11 @@ pub(crate) struct Agent<W> {
     /// What the agent does of its own accord.
     pub(crate) activity: Activity,
     stopping: AtomicBool,
+    /// Why pods that run were not found, by name.
+    unfound: watch::Sender<BTreeMap<String, String>>,
+    complaints: mpsc::Sender<Warning>,
+    /// Until somebody takes it.
+    complained: Mutex<Option<mpsc::Receiver<Warning>>>,
 }
 
 /// Whether pods are enrolled.
@@ -45,6 +52,10 @@ pub(crate) struct Policy {
     pub(crate) on_missing_certificate: OnMissingCertificate,
     /// How long captured connections of a pod that leaves the mesh may go on.
     pub(crate) drain_deadline: Duration,
+    /// How long the API server is asked about a pod that it has not told of.
+    pub(crate) pod_lookup: Duration,
+    /// What happens to the pod if it does not answer.
+    pub(crate) on_unknown: OnUnknown,
 }
 
 impl From<&Settings> for Policy {
@@ -55,9 +66,17 @@ impl From<&Settings> for Policy {
             certificate_wait: settings.certificate_wait,
             on_missing_certificate: settings.on_missing_certificate,
             drain_deadline: settings.drain_deadline,
+            pod_lookup: settings.pod_lookup_timeout,
+            on_unknown: match settings.on_unknown_pod {
+                OnUnknownPod::Fail => OnUnknown::Fail,
+                OnUnknownPod::Start => OnUnknown::Start,
+            },
         }
     }
 }
+
+/// Complaints that wait to be heard.
+const COMPLAINTS: usize = 256;
 
 impl<W> Agent<W> {
     pub(crate) fn new(
@@ -68,6 +87,7 @@ impl<W> Agent<W> {
         readiness: Readiness,
         policy: Policy,
     ) -> Self {
+        let (complaints, complained) = mpsc::channel(COMPLAINTS);
         Self {
             world,
             pods,
@@ -77,12 +97,50 @@ impl<W> Agent<W> {
             policy,
             activity: Activity::default(),
             stopping: AtomicBool::new(false),
+            unfound: watch::Sender::default(),
+            complaints,
+            complained: Mutex::new(Some(complained)),
         }
     }
 
     /// From now on no pod is enrolled, or pods are again.
     pub(crate) fn stop_enrolling(&self, stop: Stop) {
         self.stopping.store(stop == Stop::Now, Ordering::Relaxed);
+    }
+
+    /// Why pods that run were not found, by name.
+    pub(crate) fn unfound(&self) -> BTreeMap<String, String> {
+        self.unfound.borrow().clone()
+    }
+
+    /// Says so; only who looks for them may.
+    pub(crate) fn tell_unfound(&self, reasons: BTreeMap<String, String>) {
+        self.unfound.send_replace(reasons);
+    }
+
+    /// Says that something went wrong with a pod, for an event. Where too much does, some is lost.
+    pub(crate) fn complain(&self, pod: &PodRef, reason: &'static str, note: String) {
+        let warning = Warning {
+            pod: pod.clone(),
+            reason,
+            note,
+        };
+        let _lost = self.complaints.try_send(warning);
+    }
+
+    /// What was complained of; only for the first who asks.
+    pub(crate) fn complaints(&self) -> Option<mpsc::Receiver<Warning>> {
+        // It is whole after each operation, so a panic elsewhere does not spoil it.
+        let mut complained = self
+            .complained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        complained.take()
+    }
+
+    /// Who says which pods there are, if anybody has said anything yet.
+    pub(crate) fn source(&self) -> Option<Source> {
+        self.roster.borrow().as_ref().map(|roster| roster.source())
     }
 
     /// Why no pod can be enrolled now, if so.

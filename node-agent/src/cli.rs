@@ -10,7 +10,7 @@ use tunnel_credentials::DevelopmentCa;
 
 use crate::config_file::{check_mesh, read_roster, read_settings};
 use crate::install::{self, Until};
-use crate::{hold, logging, status, work};
+use crate::{explain, hold, logging, status, work};
 
 /// Takes pods of this node into the mesh and serves their traffic.
 #[derive(Debug, Parser)]
@@ -29,7 +29,7 @@ enum Verb {
     /// dies; connections wait meanwhile. If an agent runs already, this one takes over from it
     /// without cutting a connection, and that one ends when its connections have.
     ///
-    /// The agent serves the CNI plugin on a Unix socket. A pod that the pods file puts into the
+    /// The agent serves the CNI plugin on a Unix socket. A pod that the pods file, or its labels, put into the
     /// mesh gets listeners in its own network namespace, redirect rules (installed by the plugin),
     /// a self-probe through them and a certificate before it may start. Enrolled pods are written
     /// to the state directory and brought back when the agent starts again.
@@ -94,6 +94,17 @@ enum Verb {
         #[arg(long)]
         address: Option<std::net::SocketAddr>,
     },
+    /// Explain why a pod is in the mesh or not, and what of that is on record and in the kernel.
+    Explain {
+        /// The pod, as namespace/name.
+        pod: String,
+        /// The configuration file, which names the admin address.
+        #[arg(long, conflicts_with = "address", required_unless_present = "address")]
+        config: Option<PathBuf>,
+        /// The admin address itself, such as 127.0.0.1:15000.
+        #[arg(long)]
+        address: Option<std::net::SocketAddr>,
+    },
 }
 
 /// Runs the verb; mistakes go to standard error, exit code 1.
@@ -135,13 +146,29 @@ fn obey(verb: Verb) -> anyhow::Result<()> {
             ))
         }
         Verb::Status { config, address } => {
-            let address = match (address, config) {
-                (Some(address), _) => address,
-                (None, Some(config)) => read_settings(&config)?.admin_address,
-                (None, None) => anyhow::bail!("give --config or --address"),
-            };
+            let address = admin_address(address, config)?;
             say(&status::status(address).context("cannot ask the agent")?)
         }
+        Verb::Explain {
+            pod,
+            config,
+            address,
+        } => {
+            explain::parse(&pod).map_err(anyhow::Error::msg)?;
+            let address = admin_address(address, config)?;
+            say(&status::explain(address, &pod).context("cannot ask the agent")?)
+        }
+    }
+}
+
+fn admin_address(
+    address: Option<std::net::SocketAddr>,
+    config: Option<PathBuf>,
+) -> anyhow::Result<std::net::SocketAddr> {
+    match (address, config) {
+        (Some(address), _) => Ok(address),
+        (None, Some(config)) => Ok(read_settings(&config)?.admin_address),
+        (None, None) => anyhow::bail!("give --config or --address"),
     }
 }
 
@@ -153,6 +180,11 @@ fn validate(config: &Path) -> anyhow::Result<()> {
     }
     if let Some(Err(error)) = settings.pods_file.as_deref().map(read_roster) {
         mistakes.push(error.to_string());
+    }
+    if settings.kubeconfig.is_some()
+        && let Err(error) = work::check_access(&settings)
+    {
+        mistakes.push(format!("{error:#}"));
     }
     if let Some(Err(error)) = settings.mesh_file.as_deref().map(check_mesh) {
         mistakes.push(error.to_string());

@@ -2,11 +2,13 @@
 //!
 //! The shape follows upstream's dump where tools read it; `pods` and `readiness` are ours.
 
-mod certificates;
+pub(crate) mod certificates;
+mod cluster;
 mod control_plane;
 
 use std::collections::BTreeMap;
 
+use node_agent_cluster::Status;
 use node_agent_enrollment::{Entry, Stage, Step, Traffic};
 use node_agent_settings::{HostPort, Settings};
 use serde_json::{Value, json};
@@ -28,6 +30,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) troubles: &'a BTreeMap<String, String>,
     pub(crate) pending: &'a [&'static str],
     pub(crate) settings: &'a Settings,
+    /// The API server, if that says which pods there are.
+    pub(crate) cluster: Option<Status>,
 }
 
 /// The dump.
@@ -41,6 +45,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         troubles,
         pending,
         settings,
+        cluster,
     } = sources;
     let document = json!({
         "workloads": mesh.workloads().map(|w| workload(w)).collect::<Vec<_>>(),
@@ -52,6 +57,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         "pods": pods.iter().map(pod).collect::<Vec<_>>(),
         "troubles": troubles,
         "readiness": pending,
+        "apiServer": cluster.as_ref().map(cluster::status),
         "version": { "version": env!("CARGO_PKG_VERSION") },
         "config": {
             "node": settings.node,
@@ -134,7 +140,8 @@ fn state(entry: &Entry) -> (String, Value) {
     (record.pod.key().to_string(), value)
 }
 
-fn pod(entry: &Entry) -> Value {
+/// One attachment.
+pub(crate) fn pod(entry: &Entry) -> Value {
     let record = &entry.record;
     json!({
         "namespace": record.pod.namespace,

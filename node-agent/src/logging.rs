@@ -72,8 +72,15 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, LevelError> {
             .parse::<LevelFilter>()
             .map_err(|_| fail(format!("{level:?} is no level")))?;
     }
+    // What fails there is said by who asked, with what to do; there it would be said as an error at each
+    // attempt, bodies and all.
+    let quiet = if text.contains("kube") {
+        text.to_owned()
+    } else {
+        format!("{text},kube_client=off")
+    };
     EnvFilter::builder()
-        .parse(text)
+        .parse(quiet)
         .map_err(|error| fail(error.to_string()))
 }
 

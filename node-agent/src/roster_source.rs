@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use node_agent_admin::PendingTask;
-use node_agent_enrollment::{Decision, Roster, decide};
+use node_agent_enrollment::{Decision, Roster, Selectors, decide};
 use tokio::sync::watch;
 
 use crate::config_file::read_roster;
@@ -14,6 +14,7 @@ use crate::pods::Pods;
 /// Follows the pods file for as long as it is polled.
 pub(crate) async fn follow(
     path: PathBuf,
+    selectors: Arc<Selectors>,
     roster: watch::Sender<Option<Arc<Roster>>>,
     pods: Pods,
     excluded_namespaces: Vec<String>,
@@ -29,7 +30,7 @@ pub(crate) async fn follow(
         })
         .ok();
     loop {
-        if read(&path, &roster) {
+        if read(&path, &selectors, &roster) {
             pending.take();
             say_renamed(&pods, roster.borrow().as_deref(), &excluded_namespaces);
         }
@@ -43,10 +44,15 @@ pub(crate) async fn follow(
     }
 }
 
-fn read(path: &std::path::Path, roster: &watch::Sender<Option<Arc<Roster>>>) -> bool {
+fn read(
+    path: &std::path::Path,
+    selectors: &Arc<Selectors>,
+    roster: &watch::Sender<Option<Arc<Roster>>>,
+) -> bool {
     match read_roster(path) {
         Ok(read) => {
             tracing::info!(path = %path.display(), pods = read.pod_count(), "read the pods file");
+            let read = read.selecting(Arc::clone(selectors));
             roster.send_replace(Some(Arc::new(read)));
             true
         }
@@ -104,7 +110,8 @@ mod tests {
         let (send, mut roster) = watch::channel(None);
         let readiness = Readiness::default();
         let pending = readiness.task("pods file");
-        tokio::spawn(follow(path.clone(), send, pods, Vec::new(), pending));
+        let usual = Arc::default();
+        tokio::spawn(follow(path.clone(), usual, send, pods, Vec::new(), pending));
         let count = |roster: &Option<Arc<Roster>>| roster.as_ref().map(|r| r.pod_count());
 
         for (text, expected) in [(ONE, 1), ("pods: 7", 1), (TWO, 2)] {

@@ -1,7 +1,9 @@
 //! Asks a running agent for its pods and their certificates, and shows them.
 
 mod certificates;
+mod cluster;
 mod control_plane;
+mod explain;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,9 +12,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use certificates::Certificate;
+use cluster::ApiServer;
 use control_plane::ControlPlane;
+pub(crate) use explain::explain;
 
 /// Why nothing can be shown.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,7 @@ struct Dump {
     #[serde(default)]
     certificates: Vec<Certificate>,
     control_plane: Option<ControlPlane>,
+    api_server: Option<ApiServer>,
 }
 
 #[derive(Deserialize)]
@@ -56,15 +62,21 @@ struct Pod {
 
 /// The pods of the agent at `address`, as a table, and a line for each identity.
 pub(crate) fn status(address: SocketAddr) -> Result<String, StatusError> {
-    let body = fetch(address).map_err(|source| StatusError::Unreachable { address, source })?;
-    let dump: Dump = serde_json::from_str(&body).map_err(|_| StatusError::NotTheAgent(address))?;
+    let dump: Dump = ask(address, "/config_dump")?;
     Ok(table(&dump))
 }
 
-fn fetch(address: SocketAddr) -> io::Result<String> {
+fn ask<T: DeserializeOwned>(address: SocketAddr, page: &str) -> Result<T, StatusError> {
+    let unreachable = |source| StatusError::Unreachable { address, source };
+    let body = fetch(address, page).map_err(unreachable)?;
+    serde_json::from_str(&body).map_err(|_| StatusError::NotTheAgent(address))
+}
+
+fn fetch(address: SocketAddr, page: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /config_dump HTTP/1.0\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {page} HTTP/1.0\r\nHost: agent\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer
@@ -80,6 +92,9 @@ fn table(dump: &Dump) -> String {
     };
     if let Some(control_plane) = &dump.control_plane {
         text.push_str(&control_plane.lines());
+    }
+    if let Some(api_server) = &dump.api_server {
+        text.push_str(&api_server.lines());
     }
     let header = [
         "NAMESPACE",
@@ -120,7 +135,8 @@ fn table(dump: &Dump) -> String {
     text
 }
 
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than the agent takes to look at everything.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {

@@ -67,7 +67,7 @@ pub(crate) async fn forget_the_gone<W: World>(agent: &Agent<W>) {
 }
 
 /// Gone only if the path is known to mean something else now; a failed look proves nothing.
-async fn is_gone<W: World>(
+pub(crate) async fn is_gone<W: World>(
     agent: &Agent<W>,
     path: Option<&str>,
     expected: node_agent_enrollment::NamespaceId,

@@ -7,6 +7,7 @@ mod driven;
 mod obey;
 mod parts;
 mod sites;
+mod source;
 mod zds;
 
 use std::collections::VecDeque;
@@ -21,16 +22,21 @@ use node_agent_settings::Settings;
 use tokio::task::JoinSet;
 use tunnel_telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
-use crate::certificates::Keeper;
+use crate::agent::Policy;
+use crate::certificates::{Former, Keeper};
 use crate::config_file::read_settings;
-use crate::link::{self, Linked};
+use crate::explain::Explainer;
+use crate::link::{self, Holder, Linked};
 use crate::pods::Pods;
 use crate::state::{StateDir, StateWriter};
 use crate::stop::Wishes;
 use crate::{limits, logging};
 use driven::{Driver, Own};
 use obey::Obedience;
+use parts::Parts;
 use sites::{Shown, Sites};
+use source::Source;
+pub(crate) use source::check_access;
 
 /// Runs the worker until its holder lets it end.
 pub(crate) fn work(config: &Path) -> anyhow::Result<()> {
@@ -86,7 +92,11 @@ async fn live(
         orders,
     } = linked;
     let parts = parts::start(&settings, &telemetry, &readiness, sockets, &mut tasks)?;
+    let source = source::follow(&settings, &pods, &readiness, &mut tasks)?;
+    let explainer = explainer(&settings, &source, &pods, &holder, &parts, &former);
     let shown = Shown {
+        cluster: source.cluster.clone(),
+        explainer: Arc::new(explainer),
         mesh: parts.mesh.reader(),
         credentials: parts.credentials.clone(),
         control_plane: parts.control_plane.clone(),
@@ -109,6 +119,7 @@ async fn live(
         holder: holder.clone(),
         parts,
         keeper,
+        source,
     };
     let driver = Driver::start(own, plugin, &settings, recorded, &mut tasks);
     let obedience = Obedience {
@@ -134,6 +145,27 @@ async fn live(
         tracing::error!("the thread that writes the table of enrolled pods ended in a panic");
     }
     Ok(())
+}
+
+fn explainer(
+    settings: &Settings,
+    source: &Source,
+    pods: &Pods,
+    holder: &Holder,
+    parts: &Parts,
+    former: &Former,
+) -> Explainer {
+    Explainer {
+        roster: source.roster.clone(),
+        excluded_namespaces: settings.exclude_namespaces.clone(),
+        on_unknown: Policy::from(settings).on_unknown,
+        cluster: source.cluster.clone(),
+        pods: pods.clone(),
+        holder: holder.clone(),
+        credentials: parts.credentials.clone(),
+        former: former.clone(),
+        trust_domain: settings.trust_domain.clone(),
+    }
 }
 
 /// The pods that a former run of the agent enrolled.

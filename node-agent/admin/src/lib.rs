@@ -14,7 +14,7 @@ mod site;
 #[cfg(test)]
 mod tests;
 
-pub use pages::{AdminPages, LoggingPage, admin_site, metrics_site, readiness_site};
+pub use pages::{AdminPages, ExplainPage, LoggingPage, admin_site, metrics_site, readiness_site};
 pub use readiness::{PendingTask, Readiness};
 pub use server::{Listener, Stop};
-pub use site::{Answer, Site};
+pub use site::{Answer, Answering, Site};

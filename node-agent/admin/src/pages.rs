@@ -1,5 +1,6 @@
 //! The three sites of the agent, put together from what the agent supplies.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::readiness::Readiness;
@@ -8,12 +9,18 @@ use crate::site::{Answer, Site};
 /// Shows (`None`) or changes what is logged; both outcomes are texts for the caller.
 pub type LoggingPage = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>;
 
+/// Explains one pod, named `namespace/name`, as JSON; the error is for the caller.
+pub type ExplainPage =
+    Arc<dyn Fn(&str) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
+
 /// The parts of the administration site, supplied by the agent.
 pub struct AdminPages {
     /// The state of everything, as JSON.
     pub config_dump: Arc<dyn Fn() -> String + Send + Sync>,
     /// Shows (`None`) or changes what is logged; the error is for the caller.
     pub logging: LoggingPage,
+    /// Explains one pod.
+    pub explain: ExplainPage,
     /// Starts a graceful stop.
     pub quit: Arc<dyn Fn() + Send + Sync>,
 }
@@ -24,6 +31,7 @@ pub fn admin_site(pages: AdminPages) -> Site {
     let AdminPages {
         config_dump,
         logging,
+        explain,
         quit,
     } = pages;
     Site::new("ambient-agent")
@@ -31,6 +39,19 @@ pub fn admin_site(pages: AdminPages) -> Site {
             "/config_dump",
             "state of pods, mesh and certificates",
             move |_| Answer::json(config_dump()),
+        )
+        .get_later(
+            "/explain",
+            "why a pod (?pod=namespace/name) is in the mesh or not, and how it is",
+            move |query| {
+                let explaining = explain(&parameter(query, "pod").unwrap_or_default());
+                Box::pin(async move {
+                    match explaining.await {
+                        Ok(json) => Answer::json(json),
+                        Err(text) => Answer::text(400, text),
+                    }
+                })
+            },
         )
         .post(
             "/logging",

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::site::Site;
+use crate::site::{Answer, Answering, Site};
 
 /// Ends the server when it resolves.
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -97,8 +97,8 @@ impl Listener {
 
 async fn serve_connection(stream: TcpStream, site: Arc<Site>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = respond(&site, &request);
-        async move { Ok::<_, Infallible>(answer) }
+        let answer = answer(&site, &request);
+        async move { Ok::<_, Infallible>(respond(answer.await)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -112,13 +112,16 @@ async fn serve_connection(stream: TcpStream, site: Arc<Site>) {
     }
 }
 
-fn respond(site: &Site, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(site: &Site, request: &Request<Incoming>) -> Answering {
     let uri = request.uri();
-    let answer = site.answer(
+    site.answer(
         request.method(),
         uri.path(),
         uri.query().unwrap_or_default(),
-    );
+    )
+}
+
+fn respond(answer: Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(answer.body));
     *response.status_mut() =
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

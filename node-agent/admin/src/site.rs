@@ -1,6 +1,8 @@
 //! A site: a few paths, each answered by a closure.
 
 use std::fmt;
+use std::future::{Future, ready};
+use std::pin::Pin;
 
 use bytes::Bytes;
 use hyper::Method;
@@ -38,7 +40,10 @@ impl Answer {
     }
 }
 
-type Handler = Box<dyn Fn(&str) -> Answer + Send + Sync>;
+/// An answer that may take a while.
+pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+type Handler = Box<dyn Fn(&str) -> Answering + Send + Sync>;
 
 struct Page {
     method: Method,
@@ -71,6 +76,17 @@ impl Site {
         help: &'static str,
         handler: impl Fn(&str) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        self.with(Method::GET, path, help, at_once(handler))
+    }
+
+    /// Adds a page that is read and whose answer takes a while; the closure is given the query.
+    #[must_use]
+    pub fn get_later(
+        self,
+        path: &'static str,
+        help: &'static str,
+        handler: impl Fn(&str) -> Answering + Send + Sync + 'static,
+    ) -> Self {
         self.with(Method::GET, path, help, Box::new(handler))
     }
 
@@ -82,12 +98,12 @@ impl Site {
         help: &'static str,
         handler: impl Fn(&str) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        self.with(Method::POST, path, help, Box::new(handler))
+        self.with(Method::POST, path, help, at_once(handler))
     }
 
     /// The answer to a request.
     #[must_use]
-    pub fn answer(&self, method: &Method, path: &str, query: &str) -> Answer {
+    pub fn answer(&self, method: &Method, path: &str, query: &str) -> Answering {
         // HEAD is GET whose body the server leaves out.
         let method = if method == Method::HEAD {
             &Method::GET
@@ -101,11 +117,12 @@ impl Site {
             }
             path_known = true;
         }
-        match (path, path_known) {
+        let answer = match (path, path_known) {
             (_, true) => Answer::text(405, "method not allowed\n"),
             ("/", false) if method == Method::GET => self.index(),
             _ => Answer::text(404, "no such page; see /\n"),
-        }
+        };
+        Box::pin(ready(answer))
     }
 
     fn with(
@@ -147,6 +164,10 @@ impl Site {
             body: body.into(),
         }
     }
+}
+
+fn at_once(handler: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Handler {
+    Box::new(move |query| Box::pin(ready(handler(query))))
 }
 
 impl fmt::Debug for Site {

@@ -90,11 +90,24 @@ async fn administration_answers_its_pages_only() {
             }
             None => Ok(stored.lock().unwrap().clone()),
         }),
+        explain: Arc::new(|pod| {
+            let pod = pod.to_owned();
+            Box::pin(async move {
+                // An answer that is not there at once.
+                tokio::task::yield_now().await;
+                match pod.as_str() {
+                    "" => Err("no pod".to_owned()),
+                    pod => Ok(format!("{{\"pod\":\"{pod}\"}}")),
+                }
+            })
+        }),
         quit: Arc::new(move || quit.store(true, Ordering::SeqCst)),
     }));
     check(address, "GET /", "200", "href=\"/config_dump\"").await;
     check(address, "GET /config_dump", "200", "workloads").await;
     check(address, "GET /nothing", "404", "no such page").await;
+    check(address, "GET /explain?pod=n/a", "200", "{\"pod\":\"n/a\"}").await;
+    check(address, "GET /explain", "400", "no pod").await;
     check(address, "GET /quitquitquit", "405", "not allowed").await;
     assert!(
         !quitting.load(Ordering::SeqCst),

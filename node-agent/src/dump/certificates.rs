@@ -9,7 +9,7 @@ use tunnel_credentials::{CertificateState, CertificateSummary};
 use crate::certificates::Known;
 
 /// Those of this worker, and of former ones as long as they are not issued anew.
-pub(super) fn all(
+pub(crate) fn all(
     summaries: &[CertificateSummary],
     former: &BTreeMap<String, Known>,
 ) -> Vec<Value> {

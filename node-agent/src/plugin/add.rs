@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use cni_plugin_handoff::{AddRequest, CertificateState, Reply, Report};
 use node_agent_enrollment::{
     AttachmentKey, Decision, Event, LeaveReason, Member, NamespaceId, PodRecord, PodRef, Traffic,
-    decide,
 };
 use node_agent_redirect::RedirectPlan;
 use node_agent_settings::OnMissingCertificate;
@@ -27,20 +26,23 @@ pub(crate) async fn add<W: World>(
     request: AddRequest,
     netns: Option<OwnedFd>,
 ) -> Result<(), AddError> {
+    let began = Instant::now();
     let pod = pod_of(&request.pod);
-    let roster = agent.roster.borrow().clone();
-    let member = match decide(roster.as_deref(), &agent.policy.excluded_namespaces, &pod) {
+    let member = match unless_ended(link, agent.find_out(&pod)).await? {
         Decision::NotInMesh { reason } => {
             tracing::debug!(pod = %pod, reason, "pod is not in the mesh");
             return Ok(link.say(&Reply::NotInMesh { reason }).await?);
         }
-        Decision::Unknown { reason } => Err(AddError::Unknown(reason)),
+        Decision::Unknown { reason } => Err(AddError::Unknown {
+            reason,
+            teller: agent.source(),
+        }),
         Decision::InMesh(member) => Ok(member),
     };
     if let Some(why) = agent.not_ready() {
         return Err(AddError::NotReady(why));
     }
-    let budget = budget(&request, agent.policy.admission_deadline);
+    let budget = budget(&request, agent.policy.admission_deadline).saturating_sub(began.elapsed());
     let candidate = Candidate::new(agent, &request, pod, member?, netns).await?;
     candidate.enrol(agent, link, budget).await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cni_plugin_handoff::Failure;
-use node_agent_enrollment::TableError;
+use node_agent_enrollment::{Source, TableError};
 
 use super::link::LinkError;
 use crate::pods::PodsError;
@@ -17,8 +17,13 @@ pub(crate) enum AddError {
     #[error("{0}")]
     NotReady(String),
     /// Nobody can tell whether the pod belongs to the mesh.
-    #[error("it cannot be told whether the pod belongs to the mesh: {0}")]
-    Unknown(String),
+    #[error("it cannot be told whether the pod belongs to the mesh: {reason}")]
+    Unknown {
+        /// What is missing.
+        reason: String,
+        /// Who should have said so.
+        teller: Option<Source>,
+    },
     /// The plugin sent no namespace.
     #[error("the plugin sent no network namespace descriptor")]
     NoNamespace,
@@ -63,11 +68,29 @@ pub(crate) enum AddError {
 }
 
 impl AddError {
+    /// The word for an event on the pod, if people should know of it there. What passes at the
+    /// runtime's next attempt they need not.
+    pub(crate) fn complaint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotReady(_) | Self::Link(_) => None,
+            Self::Unknown { .. } => Some("EnrolmentRefused"),
+            _ => Some("EnrolmentFailed"),
+        }
+    }
+
     /// How it is put to the runtime.
     pub(crate) fn failure(&self) -> Failure {
         let (retry, advice) = match self {
             Self::NotReady(_) => (true, "the runtime's next attempt succeeds once it is ready"),
-            Self::Unknown(_) => (
+            Self::Unknown {
+                teller: Some(Source::Kubernetes(_)),
+                ..
+            } => (
+                true,
+                "the runtime's next attempt asks the API server again; see the node agent's \
+                 status for the connection to it",
+            ),
+            Self::Unknown { .. } => (
                 false,
                 "supply what is missing; the pod starts by itself then",
             ),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_plugin_handoff::{CheckRequest, DelRequest, GcRequest, Reply};
-use node_agent_enrollment::{AttachmentKey, Decision, Entry, LeaveReason, PodRef, Stage, decide};
+use node_agent_enrollment::{AttachmentKey, Decision, Entry, LeaveReason, PodRef, Stage};
 use node_agent_redirect::RedirectPlan;
 
 use super::add::pod_of;
 use crate::agent::Agent;
 use crate::leave::{Left, leave};
-use crate::pods::PodsError;
+use crate::pods::{PodsError, Turn};
+use crate::upkeep::is_gone;
 use crate::world::World;
 
 /// Forgets an attachment. Never fails because something is gone already.
@@ -29,7 +30,11 @@ pub(crate) async fn del<W: World>(
         .pods
         .turn(key.clone(), pod.as_ref().map(PodRef::key))
         .await?;
-    let Some(entry) = agent.pods.get(&key).await? else {
+    let (entry, _other_turn) = match (agent.pods.get(&key).await?, &pod) {
+        (None, Some(pod)) => assumed_and_turn(agent, pod, &key.ifname, netns.as_ref()).await?,
+        (entry, _) => (entry, None),
+    };
+    let Some(entry) = entry else {
         return Ok(Reply::Done {
             was_enrolled: false,
             plan: pod.and_then(|pod| plan_of_a_stranger(agent, &pod)),
@@ -45,12 +50,52 @@ pub(crate) async fn del<W: World>(
     })
 }
 
+/// The attachment that the runtime means, if the pod was found running and nobody knew how the runtime
+/// names it. A pod may have had other sandboxes, so its name alone proves nothing: the namespace must
+/// be the same, or, if the runtime has none any more, be gone.
+async fn assumed<W: World>(
+    agent: &Agent<W>,
+    pod: &PodRef,
+    ifname: &str,
+    netns: Option<&OwnedFd>,
+) -> Result<Option<Entry>, PodsError> {
+    let entry = agent
+        .pods
+        .assumed_of(pod.clone(), ifname.to_owned())
+        .await?;
+    let Some(entry) = entry else { return Ok(None) };
+    let (path, id) = (entry.record.netns.as_deref(), entry.record.namespace_id);
+    let is_meant = match netns {
+        Some(netns) => agent.world.identify(netns).is_ok_and(|found| found == id),
+        None => is_gone(agent, path, id).await,
+    };
+    Ok(is_meant.then_some(entry))
+}
+
+/// The same, with the turn to work on it, for who holds the turn that the runtime's names lead to.
+async fn assumed_and_turn<W: World>(
+    agent: &Agent<W>,
+    pod: &PodRef,
+    ifname: &str,
+    netns: Option<&OwnedFd>,
+) -> Result<(Option<Entry>, Option<Turn>), PodsError> {
+    let Some(entry) = assumed(agent, pod, ifname, netns).await? else {
+        return Ok((None, None));
+    };
+    let theirs = entry.record.pod.key();
+    if theirs == pod.key() {
+        return Ok((Some(entry), None));
+    }
+    // The runtime did not tell the uid, by which the pod was found.
+    let key = entry.record.attachment.clone();
+    let turn = agent.pods.turn(key.clone(), Some(theirs)).await?;
+    Ok((agent.pods.get(&key).await?, Some(turn)))
+}
+
 /// What may be left of an ADD that died together with the agent that knew of it. A pod that is
 /// outside the mesh was never touched, and rules of others in it stay.
 fn plan_of_a_stranger<W: World>(agent: &Agent<W>, pod: &PodRef) -> Option<RedirectPlan> {
-    let roster = agent.roster.borrow().clone();
-    let excluded = &agent.policy.excluded_namespaces;
-    match decide(roster.as_deref(), excluded, pod) {
+    match agent.decide(pod) {
         Decision::NotInMesh { .. } => None,
         Decision::InMesh(_) | Decision::Unknown { .. } => Some(agent.world.plan()),
     }
@@ -97,11 +142,13 @@ pub(crate) async fn check<W: World>(
         container_id: request.container_id,
         ifname: request.ifname,
     };
-    let Some(entry) = agent.pods.get(&key).await? else {
-        let pod = pod_of(&request.pod);
-        let roster = agent.roster.borrow().clone();
-        let excluded = &agent.policy.excluded_namespaces;
-        return Ok(match decide(roster.as_deref(), excluded, &pod) {
+    let pod = pod_of(&request.pod);
+    let entry = match agent.pods.get(&key).await? {
+        Some(entry) => Some(entry),
+        None => assumed(agent, &pod, &key.ifname, netns.as_ref()).await?,
+    };
+    let Some(entry) = entry else {
+        return Ok(match agent.decide(&pod) {
             Decision::NotInMesh { reason } => Reply::NotInMesh { reason },
             Decision::Unknown { reason } => Reply::Checked {
                 plan: None,

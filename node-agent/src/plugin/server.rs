@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::add::add;
+use super::add::{add, pod_of};
 use super::link::{Link, LinkError};
 use super::others::{check, del, gc, status};
 use crate::agent::Agent;
@@ -120,11 +120,14 @@ async fn dispatch<W: World>(
 ) -> Answer {
     let outcome = match request {
         Request::Add(request) => {
-            let (pod, namespace) = (request.pod.name.clone(), request.pod.namespace.clone());
+            let pod = pod_of(&request.pod);
             return match Box::pin(add(agent, link, request, netns)).await {
                 Ok(()) => Answer::Given,
                 Err(error) => {
-                    tracing::warn!(%error, pod, namespace, "pod not enrolled");
+                    tracing::warn!(%error, %pod, "pod not enrolled");
+                    if let Some(reason) = error.complaint() {
+                        agent.complain(&pod, reason, error.to_string());
+                    }
                     Answer::Reply(Reply::Failed(error.failure()))
                 }
             };

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use node_agent_enrollment::{
-    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, Recorded, Stage, TableError,
+    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, PodRef, Recorded, Stage, TableError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -148,6 +148,16 @@ impl Pods {
         self.ask(|reply| Command::Get { attachment, reply }).await
     }
 
+    /// The attachment of this pod that was found running, if it is under an assumed name.
+    pub(crate) async fn assumed_of(
+        &self,
+        pod: PodRef,
+        ifname: String,
+    ) -> Result<Option<Entry>, PodsError> {
+        self.ask(|reply| Command::AssumedOf { pod, ifname, reply })
+            .await
+    }
+
     /// Attachments that the runtime no longer has, given all that it has.
     pub(crate) async fn missing_from(
         &self,
@@ -160,6 +170,11 @@ impl Pods {
     /// The table as it was a moment ago.
     pub(crate) fn view(&self) -> View {
         Arc::clone(&self.view.borrow())
+    }
+
+    /// Tells when the table changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<View> {
+        self.view.clone()
     }
 
     /// Why pods are not where they belong.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use node_agent_enrollment::{
-    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, Recorded, Table, TableError,
+    AttachmentKey, Begun, Entry, Event, PodKey, PodRecord, PodRef, Recorded, Table, TableError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -46,6 +46,11 @@ pub(crate) enum Command {
     },
     Get {
         attachment: AttachmentKey,
+        reply: oneshot::Sender<Option<Entry>>,
+    },
+    AssumedOf {
+        pod: PodRef,
+        ifname: String,
         reply: oneshot::Sender<Option<Entry>>,
     },
     MissingFrom {
@@ -149,6 +154,9 @@ impl Owner {
             }
             Command::Latest { reply } => {
                 let _asker_gone = reply.send(self.latest());
+            }
+            Command::AssumedOf { pod, ifname, reply } => {
+                let _asker_gone = reply.send(self.table.assumed_of(&pod, &ifname).cloned());
             }
             Command::MissingFrom { valid, reply } => {
                 let _asker_gone = reply.send(self.table.missing_from(&valid));

@@ -35,6 +35,9 @@ fn bench() -> Bench {
         certificate_wait: Duration::from_secs(1),
         on_missing_certificate: OnMissingCertificate::Hold,
         drain_deadline: Duration::from_secs(5),
+
+        pod_lookup: Duration::from_secs(50),
+        on_unknown: node_agent_enrollment::OnUnknown::Fail,
     };
     let (_, roster) = watch::channel(None);
     let readiness = Readiness::default();

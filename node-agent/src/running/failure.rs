@@ -3,19 +3,37 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use node_agent_enrollment::Source;
+
 use crate::pods::PodsError;
 use crate::state::NotDurable;
 use crate::world::WorldError;
+
+/// What to do about a place that is not the pod's.
+pub(super) fn advice(source: Option<Source>) -> &'static str {
+    match source {
+        Some(Source::Kubernetes(_)) => {
+            "the pod is looked for again; if that lasts, mount the host's directory of namespaces \
+             into the agent's pod"
+        }
+        Some(Source::File) | None => {
+            "correct netns and addresses in the pods file, or mount the host's directory of \
+             namespaces into the agent's pod"
+        }
+    }
+}
 
 /// Why a pod that runs could not be taken in or out; it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// There is no namespace where the pod is said to run.
-    #[error(
-        "there is no pod's network namespace at {0}; correct netns in the pods file, or mount the \
-         host's directory of namespaces into the agent's pod"
-    )]
-    NoNamespace(String),
+    #[error("there is no pod's network namespace at {path}; {advice}")]
+    NoNamespace {
+        /// The path.
+        path: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// It cannot be used.
     #[error("the pod's network namespace cannot be used: {0}")]
     Namespace(#[source] WorldError),
@@ -25,13 +43,12 @@ pub(super) enum Failure {
     )]
     Invisible,
     /// The namespace is another pod's, or the pod's addresses are other ones.
-    #[error(
-        "the namespace does not carry {missing}, which the pods file lists as the pod's; correct \
-         netns and addresses there"
-    )]
+    #[error("the namespace does not carry {missing}, which is said to be the pod's; {advice}")]
     Addresses {
         /// An address that is listed and not there.
         missing: IpAddr,
+        /// What to do.
+        advice: &'static str,
     },
     /// The pod's addresses are gone, so it cannot be told who lives there now.
     #[error("none of the pod's addresses is left in its namespace; its rules let nothing out")]

@@ -9,7 +9,7 @@ use node_agent_enrollment::{
 };
 use node_agent_redirect::RedirectPlan;
 
-use super::failure::Failure;
+use super::failure::{Failure, advice};
 use crate::agent::Agent;
 use crate::leave::{leave, replace};
 use crate::pods::Turn;
@@ -38,7 +38,7 @@ pub(super) async fn join<W: World>(agent: &Agent<W>, candidate: Candidate) -> Re
     });
     let (key, pod) = (record.attachment.clone(), record.pod.key());
     let turn = agent.pods.turn(key.clone(), Some(pod.clone())).await?;
-    if agent.pods.get(&key).await?.is_some() {
+    if agent.pods.get(&key).await?.is_some() || is_added(agent, &record) {
         // An ADD came first.
         return Ok(());
     }
@@ -59,6 +59,15 @@ pub(super) async fn join<W: World>(agent: &Agent<W>, candidate: Candidate) -> Re
     Ok(())
 }
 
+/// Whether the runtime has added the pod under another name than the one it was found by.
+fn is_added<W>(agent: &Agent<W>, found: &PodRecord) -> bool {
+    let view = agent.pods.view();
+    view.iter().any(|entry| {
+        let record = &entry.record;
+        record.pod.may_be(&found.pod) && record.namespace_id == found.namespace_id
+    })
+}
+
 /// The namespace, if it is what the roster says it is. Its path alone proves nothing: names of
 /// namespaces are used again.
 async fn found<W: World>(
@@ -70,13 +79,20 @@ async fn found<W: World>(
         .open(&place.netns)
         .await
         .map_err(Failure::Namespace)?;
-    let netns = opened.ok_or_else(|| Failure::NoNamespace(place.netns.clone()))?;
+    let advice = advice(agent.source());
+    let netns = opened.ok_or_else(|| Failure::NoNamespace {
+        path: place.netns.clone(),
+        advice,
+    })?;
     let id = agent.world.identify(&netns).map_err(Failure::Namespace)?;
     let present = agent.world.addresses(Arc::clone(&netns)).await;
     let present = present.map_err(Failure::Namespace)?;
     let missing = place.addresses.iter().find(|a| !present.contains(a));
     match missing {
-        Some(missing) => Err(Failure::Addresses { missing: *missing }),
+        Some(missing) => Err(Failure::Addresses {
+            missing: *missing,
+            advice,
+        }),
         None => Ok((netns, id)),
     }
 }

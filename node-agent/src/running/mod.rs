@@ -8,6 +8,7 @@
 mod failure;
 mod join;
 mod out;
+mod seek;
 mod spare;
 mod trials;
 
@@ -18,7 +19,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use node_agent_enrollment::{Action, AttachmentKey, Change, Entry, PodRef, Roster, Stage, changes};
+use node_agent_enrollment::{
+    Action, AttachmentKey, Change, Entry, PodRef, Roster, Source, Stage, changes,
+};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
@@ -28,6 +31,7 @@ use crate::world::World;
 use failure::Failure;
 use join::{Candidate, join};
 use out::{OutEnd, out};
+pub(crate) use seek::seek;
 use spare::spare_fewer;
 use trials::{Kind, Trials};
 
@@ -39,8 +43,7 @@ pub(crate) async fn run<W: World>(agent: Arc<Agent<W>>) {
     loop {
         tokio::select! {
             () = changed(&mut roster) => {
-                // Whoever edited the file wants to see what comes of it now.
-                work.trials.retry_now();
+                work.roster_changed();
                 work.look();
             }
             _ = look.tick() => work.look(),
@@ -108,6 +111,18 @@ impl<W: World> Work<W> {
         }
     }
 
+    /// Whoever edited the file wants to see what comes of it now. The API server tells of every pod's
+    /// every step.
+    fn roster_changed(&mut self) {
+        let roster = self.agent.roster.borrow();
+        if roster
+            .as_ref()
+            .is_some_and(|roster| roster.source() == Source::File)
+        {
+            self.trials.retry_now();
+        }
+    }
+
     /// Compares roster and table, and begins what is to be done.
     fn look(&mut self) {
         // Before all is known, and when the agent stops, nobody is taken in or out.
@@ -124,7 +139,9 @@ impl<W: World> Work<W> {
         for entry in view.iter().filter(|entry| entry.stage == Stage::Draining) {
             self.begin_out(entry.record.pod.clone(), entry.record.attachment.clone());
         }
-        self.agent.pods.tell_troubles(self.trials.troubles());
+        let mut troubles = self.agent.unfound();
+        troubles.extend(self.trials.troubles());
+        self.agent.pods.tell_troubles(troubles);
     }
 
     fn obey(&mut self, change: Change) {
@@ -206,6 +223,7 @@ impl<W: World> Work<W> {
     fn note(&mut self, done: Done) {
         let Done { key, pod, outcome } = done;
         self.busy.remove(&key);
+        self.complain(&pod, &outcome);
         let trials = &mut self.trials;
         match outcome {
             Outcome::Join(Ok(())) | Outcome::Out(OutEnd::Rejoined) => {
@@ -220,6 +238,20 @@ impl<W: World> Work<W> {
             }
             Outcome::Spare(Ok(())) => trials.succeeded(Kind::Spare, &key),
             Outcome::Spare(Err(failure)) => trials.failed(Kind::Spare, key, &pod, &failure),
+        }
+    }
+
+    fn complain(&self, pod: &PodRef, outcome: &Outcome) {
+        let (reason, failure) = match outcome {
+            Outcome::Join(Err(failure)) | Outcome::Out(OutEnd::NotRejoined(failure)) => {
+                ("EnrolmentFailed", failure)
+            }
+            Outcome::Out(OutEnd::Failed(failure)) => ("UnenrolmentFailed", failure),
+            _ => return,
+        };
+        // Somebody else's turn is nobody's fault.
+        if !matches!(failure, Failure::Wanted) {
+            self.agent.complain(pod, reason, failure.to_string());
         }
     }
 

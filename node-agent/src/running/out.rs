@@ -4,9 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
-use node_agent_enrollment::{
-    AttachmentKey, Decision, Entry, Event, LeaveReason, PodRecord, Stage, decide,
-};
+use node_agent_enrollment::{AttachmentKey, Decision, Entry, Event, LeaveReason, PodRecord, Stage};
 use node_agent_redirect::RedirectPlan;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
@@ -66,7 +64,7 @@ async fn quieten<W: World>(
     let Some(Entry { record, stage, .. }) = agent.pods.get(key).await? else {
         return Ok(None);
     };
-    let reason = match (&stage, decision(agent, &record)) {
+    let reason = match (&stage, agent.decide(&record.pod)) {
         (Stage::Enrolled(_), Decision::NotInMesh { reason }) => reason,
         (Stage::Draining, _) => "it was on its way in or out".to_owned(),
         _ => return Ok(None),
@@ -110,15 +108,6 @@ pub(super) async fn its_namespace<W: World>(
     };
     let id = agent.world.identify(&netns).map_err(Failure::Namespace)?;
     Ok((id == record.namespace_id).then_some(netns))
-}
-
-fn decision<W>(agent: &Agent<W>, record: &PodRecord) -> Decision {
-    let roster = agent.roster.borrow().clone();
-    decide(
-        roster.as_deref(),
-        &agent.policy.excluded_namespaces,
-        &record.pod,
-    )
 }
 
 /// A pod that drains.
@@ -229,7 +218,7 @@ impl<W: World> Drain<'_, W> {
 
     fn is_wanted_back(&self) -> bool {
         Instant::now() >= self.rejoin_after
-            && matches!(decision(self.agent, &self.record), Decision::InMesh(_))
+            && matches!(self.agent.decide(&self.record.pod), Decision::InMesh(_))
     }
 }
 

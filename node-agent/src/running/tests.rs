@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod found;
+
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -49,6 +51,9 @@ impl Bench {
             certificate_wait: PATIENCE,
             on_missing_certificate: OnMissingCertificate::Hold,
             drain_deadline: PATIENCE,
+
+            pod_lookup: Duration::from_secs(50),
+            on_unknown: node_agent_enrollment::OnUnknown::Fail,
         };
         change(&mut policy);
         let (roster, read) = watch::channel(None);

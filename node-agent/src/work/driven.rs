@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use node_agent_admin::Readiness;
-use node_agent_enrollment::{Roster, Snapshot};
+use node_agent_enrollment::Snapshot;
 use node_agent_settings::Settings;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::parts::{self, Parts};
+use super::source::Source;
 use super::zds::ZdsPods;
 use crate::activity::{Activity, Paused};
 use crate::agent::{Agent, Policy, Stop};
@@ -25,7 +26,7 @@ use crate::plugin::serve;
 use crate::pods::Pods;
 use crate::state::StateWriter;
 use crate::world::real::{Place, RealWorld};
-use crate::{restore, roster_source, running, upkeep};
+use crate::{report, restore, running, upkeep};
 
 /// Whoever drives the tunnel.
 pub(super) enum Driver {
@@ -61,6 +62,7 @@ pub(super) struct Own {
     pub(super) holder: Holder,
     pub(super) parts: Parts,
     pub(super) keeper: Keeper,
+    pub(super) source: Source,
 }
 
 impl Driver {
@@ -167,9 +169,9 @@ impl OwnDriver {
             holder,
             parts,
             keeper,
+            source,
         } = own;
         let restored = readiness.task("restore enrolled pods");
-        let roster = follow_pods_file(settings, &pods, &readiness, tasks);
         let Parts {
             mesh,
             credentials,
@@ -189,8 +191,10 @@ impl OwnDriver {
             credentials: credentials.clone(),
             mesh,
             holder,
+            cluster: source.cluster,
             place,
         };
+        let roster = source.roster;
         let policy = Policy::from(settings);
         let agent = Arc::new(Agent::new(world, pods, writer, roster, readiness, policy));
         let waiting = restore::enter(&agent, recorded).await?;
@@ -206,6 +210,11 @@ impl OwnDriver {
         tasks.spawn(keeper.run(credentials, activity, std::future::ready(())));
         tasks.spawn(restore::restore(Arc::clone(&agent), waiting, restored));
         tasks.spawn(upkeep::upkeep(Arc::clone(&agent)));
+        tasks.spawn(running::seek(Arc::clone(&agent)));
+        tasks.spawn(report::annotate(Arc::clone(&agent)));
+        if let Some(complaints) = agent.complaints() {
+            tasks.spawn(report::warn(Arc::clone(&agent), complaints));
+        }
         tasks.spawn(running::run(agent));
         tracing::info!(socket = %settings.socket.display(), "serving the plugin");
         Ok(driver)
@@ -244,25 +253,4 @@ impl OwnDriver {
         }
         Ok(())
     }
-}
-
-fn follow_pods_file(
-    settings: &Settings,
-    pods: &Pods,
-    readiness: &Readiness,
-    tasks: &mut JoinSet<()>,
-) -> watch::Receiver<Option<Arc<Roster>>> {
-    let (publish, roster) = watch::channel(None);
-    if let Some(path) = settings.pods_file.clone() {
-        let pending = readiness.task("pods file");
-        let excluded = settings.exclude_namespaces.clone();
-        tasks.spawn(roster_source::follow(
-            path,
-            publish,
-            pods.clone(),
-            excluded,
-            pending,
-        ));
-    }
-    roster
 }

@@ -2,11 +2,13 @@
 
 use std::future::pending;
 use std::net::TcpListener;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use node_agent_admin::{
     AdminPages, Listener, LoggingPage, Readiness, admin_site, metrics_site, readiness_site,
 };
+use node_agent_cluster::ClusterHandle;
 use node_agent_handover::Site;
 use node_agent_settings::Settings;
 use tokio::sync::watch;
@@ -17,6 +19,7 @@ use tunnel_telemetry::Telemetry;
 
 use crate::certificates::Former;
 use crate::dump::{Sources, dump};
+use crate::explain::Explainer;
 use crate::pods::Pods;
 
 /// What the sites show.
@@ -30,6 +33,9 @@ pub(super) struct Shown {
     pub(super) readiness: Readiness,
     pub(super) settings: Arc<Settings>,
     pub(super) telemetry: Telemetry,
+    /// The API server, if that says which pods there are.
+    pub(super) cluster: Option<ClusterHandle>,
+    pub(super) explainer: Arc<Explainer>,
 }
 
 /// Serves them as they come.
@@ -61,6 +67,12 @@ impl Sites {
 
     fn admin(&self) -> node_agent_admin::Site {
         let shown = self.shown.clone();
+        let explainer = Arc::clone(&shown.explainer);
+        let explain = Arc::new(move |pod: &str| {
+            let (explainer, pod) = (Arc::clone(&explainer), pod.to_owned());
+            let explaining = async move { explainer.explain(&pod).await };
+            Box::pin(explaining) as Pin<Box<dyn Future<Output = _> + Send>>
+        });
         let config_dump = Arc::new(move || {
             dump(&Sources {
                 mesh: &shown.mesh.load(),
@@ -71,11 +83,13 @@ impl Sites {
                 troubles: &shown.pods.troubles(),
                 pending: &shown.readiness.pending(),
                 settings: &shown.settings,
+                cluster: shown.cluster.as_ref().map(ClusterHandle::status),
             })
         });
         admin_site(AdminPages {
             config_dump,
             logging: Arc::clone(&self.logging),
+            explain,
             quit: Arc::clone(&self.quit),
         })
     }

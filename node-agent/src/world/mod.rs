@@ -13,7 +13,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
+use node_agent_cluster::Warning;
+use node_agent_enrollment::{Annotate, Asked, FoundPlace, NamespaceId, PodKey, PodRecord, PodRef};
+use node_agent_handover::{Located, Sought};
 use node_agent_redirect::RedirectPlan;
 
 /// A step that failed, with its cause; the texts name whose fault it is and what to do.
@@ -54,6 +56,26 @@ pub(crate) trait World: Send + Sync + 'static {
         &self,
         path: &str,
     ) -> impl Future<Output = Result<Option<Arc<OwnedFd>>, WorldError>> + Send;
+
+    /// Asks about a pod that is not known, where there is somebody to ask; there is an answer within
+    /// the limit.
+    fn ask(&self, pod: &PodRef, limit: Duration) -> impl Future<Output = Option<Asked>> + Send;
+
+    /// Looks where pods run that nobody told of; an outcome for each, in the same order.
+    fn locate(
+        &self,
+        pods: Vec<Sought>,
+        until: Instant,
+    ) -> impl Future<Output = Result<Vec<Located>, WorldError>> + Send;
+
+    /// Makes where a pod runs, or that it was not found, part of what is known.
+    fn place(&self, uid: String, place: Option<FoundPlace>) -> impl Future<Output = ()> + Send;
+
+    /// Writes a pod's annotation, where there is somebody to write it to.
+    fn annotate(&self, annotate: &Annotate) -> impl Future<Output = Result<(), WorldError>> + Send;
+
+    /// Makes an event of a warning, where there is somebody to make it of.
+    fn warn(&self, warning: &Warning) -> impl Future<Output = Result<(), WorldError>> + Send;
 
     /// The addresses that the namespace's interfaces carry.
     fn addresses(

@@ -5,8 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
-use node_agent_handover::{Job, JobDone};
+use node_agent_cluster::{ClusterHandle, TellError, Warning};
+use node_agent_enrollment::{Annotate, Asked, FoundPlace, NamespaceId, PodKey, PodRecord, PodRef};
+use node_agent_handover::{Job, JobDone, Located, Sought};
 use node_agent_namespace::Netns;
 use node_agent_redirect::{Backend, RedirectPlan};
 use tunnel_credentials::Credentials;
@@ -34,6 +35,8 @@ pub(crate) struct RealWorld {
     pub(crate) credentials: Credentials,
     pub(crate) mesh: Arc<MeshStore>,
     pub(crate) holder: Holder,
+    /// The API server, if that says which pods there are.
+    pub(crate) cluster: Option<ClusterHandle>,
     pub(crate) place: Place,
 }
 
@@ -78,6 +81,37 @@ impl World for RealWorld {
         let asked = tokio::time::timeout(LISTING, self.holder.namespace(path)).await;
         let found = asked.map_err(|_| WorldError::passing(NO_ANSWER))?;
         Ok(found.map_err(failure)?.map(Arc::new))
+    }
+
+    async fn ask(&self, pod: &PodRef, limit: Duration) -> Option<Asked> {
+        Some(self.cluster.as_ref()?.ask(pod, limit).await)
+    }
+
+    async fn locate(&self, pods: Vec<Sought>, until: Instant) -> Result<Vec<Located>, WorldError> {
+        match self.work(Job::Locate { pods }, None, until).await? {
+            JobDone::Located(located) => Ok(located),
+            other => Err(out_of_turn(&other)),
+        }
+    }
+
+    async fn place(&self, uid: String, place: Option<FoundPlace>) {
+        if let Some(cluster) = &self.cluster {
+            cluster.found(uid, place).await;
+        }
+    }
+
+    async fn annotate(&self, annotate: &Annotate) -> Result<(), WorldError> {
+        match &self.cluster {
+            Some(cluster) => cluster.annotate(annotate).await.map_err(not_told),
+            None => Ok(()),
+        }
+    }
+
+    async fn warn(&self, warning: &Warning) -> Result<(), WorldError> {
+        match &self.cluster {
+            Some(cluster) => cluster.warn(warning).await.map_err(not_told),
+            None => Ok(()),
+        }
     }
 
     async fn addresses(&self, netns: Arc<OwnedFd>) -> Result<Vec<IpAddr>, WorldError> {
@@ -251,8 +285,6 @@ impl World for RealWorld {
 }
 
 impl RealWorld {
-    /// Has the holder work in a namespace. It may be gone for a moment, so its own limit on the
-    /// work is not enough.
     async fn inside(
         &self,
         netns: Arc<OwnedFd>,
@@ -260,12 +292,30 @@ impl RealWorld {
         until: Instant,
     ) -> Result<JobDone, WorldError> {
         let netns = netns.try_clone().map_err(WorldError::passing)?;
+        self.work(job, Some(netns), until).await
+    }
+
+    /// Has the holder work. It may be gone for a moment, so its own limit on the work is not enough.
+    async fn work(
+        &self,
+        job: Job,
+        netns: Option<OwnedFd>,
+        until: Instant,
+    ) -> Result<JobDone, WorldError> {
         let within = until.saturating_duration_since(Instant::now());
-        let work = self.holder.work(job, Some(netns), within);
+        let work = self.holder.work(job, netns, within);
         match tokio::time::timeout(within + GRACE, work).await {
             Ok(done) => done.map_err(failure),
             Err(_) => Err(WorldError::passing(NO_ANSWER)),
         }
+    }
+}
+
+fn not_told(error: TellError) -> WorldError {
+    if error.is_pointless() {
+        WorldError::lasting(error)
+    } else {
+        WorldError::passing(error)
     }
 }
 

@@ -8,7 +8,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use node_agent_enrollment::{NamespaceId, PodKey, PodRecord};
+use node_agent_cluster::Warning;
+use node_agent_enrollment::{Annotate, Asked, FoundPlace, NamespaceId, PodKey, PodRecord, PodRef};
+use node_agent_handover::{Located, Sought};
 use node_agent_redirect::{Backend, Capture, RedirectPlan, Spared};
 use tokio::sync::watch;
 
@@ -31,6 +33,16 @@ pub(crate) struct State {
     /// Namespaces with rules in them, by inode.
     pub(crate) rules: BTreeSet<u64>,
     pub(crate) holds: BTreeMap<String, usize>,
+    /// What is answered about a pod that is not known, if there is somebody to ask.
+    pub(crate) answer: Option<Asked>,
+    pub(crate) asking: Goes,
+    pub(crate) telling: Goes,
+    /// What events were made of.
+    pub(crate) warnings: Vec<Warning>,
+    /// Where pods are found, by uid.
+    pub(crate) located: BTreeMap<String, Located>,
+    /// What was made known of that.
+    pub(crate) placed: BTreeMap<String, Option<FoundPlace>>,
     pub(crate) opening: Goes,
     pub(crate) probing: Goes,
     pub(crate) certifying: Goes,
@@ -114,6 +126,49 @@ impl World for Scripted {
         Ok(std::fs::File::open(path)
             .ok()
             .map(|file| Arc::new(file.into())))
+    }
+
+    async fn ask(&self, pod: &PodRef, _limit: Duration) -> Option<Asked> {
+        self.note(format!("ask {pod}"));
+        let (how, answer) = {
+            let state = self.state();
+            (state.asking, state.answer.clone())
+        };
+        let gone = self.go(how).await.err();
+        gone.map(|why| Asked::NoAnswer {
+            why: why.to_string(),
+        })
+        .or(answer)
+    }
+
+    async fn locate(&self, pods: Vec<Sought>, _until: Instant) -> Result<Vec<Located>, WorldError> {
+        let state = self.state();
+        let one = |pod: Sought| {
+            let nowhere = || Located::Nowhere {
+                why: "scripted to be nowhere".to_owned(),
+            };
+            state.located.get(&pod.uid).cloned().unwrap_or_else(nowhere)
+        };
+        Ok(pods.into_iter().map(one).collect())
+    }
+
+    async fn place(&self, uid: String, place: Option<FoundPlace>) {
+        self.state().placed.insert(uid.clone(), place);
+        self.note(format!("place {uid}"));
+    }
+
+    async fn annotate(&self, annotate: &Annotate) -> Result<(), WorldError> {
+        let how = self.state().telling;
+        let value = annotate.value.unwrap_or("nothing");
+        self.note(format!("annotate {} {value}", annotate.uid));
+        self.go(how).await
+    }
+
+    async fn warn(&self, warning: &Warning) -> Result<(), WorldError> {
+        let how = self.state().telling;
+        self.state().warnings.push(warning.clone());
+        self.note(format!("warn {}", warning.pod));
+        self.go(how).await
     }
 
     async fn addresses(&self, _netns: Arc<OwnedFd>) -> Result<Vec<IpAddr>, WorldError> {

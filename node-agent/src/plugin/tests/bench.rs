@@ -54,6 +54,9 @@ impl Bench {
             certificate_wait: Duration::from_secs(50),
             on_missing_certificate: OnMissingCertificate::Hold,
             drain_deadline: Duration::from_secs(5),
+
+            pod_lookup: Duration::from_secs(50),
+            on_unknown: node_agent_enrollment::OnUnknown::Fail,
         };
         change(&mut policy);
         let readiness = Readiness::default();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod adding;
+mod asking;
 mod bench;
 mod leaving;
 mod rubbish;
