@@ -1,5 +1,10 @@
 //! Finding where pods run, in real namespaces behind a `/proc` made up for the test. Needs root.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::fs;
 use std::net::IpAddr;
@@ -151,7 +156,7 @@ fn without_a_name_that_lasts_nothing_is_promised() {
     assert!(matches!(node.find("10.7.0.2", &[]), Err(NotFound::NoName)));
     node.name("cni-1", &ns);
     assert!(node.find("10.7.0.2", &[]).is_ok());
-    assert!(matches!(node.find("10.7.0.2", &[]).unwrap().sandbox, None));
+    assert!(node.find("10.7.0.2", &[]).unwrap().sandbox.is_none());
 }
 
 #[test]

@@ -175,12 +175,11 @@ fn parse_host_port(text: &str) -> Option<HostPort> {
     let in_brackets = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
-    let good = match in_brackets {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-            !host.is_empty() && host.bytes().all(allowed)
-        }
+    let good = if let Some(address) = in_brackets {
+        address.parse::<Ipv6Addr>().is_ok()
+    } else {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        !host.is_empty() && host.bytes().all(allowed)
     };
     let host = in_brackets.unwrap_or(host).to_owned();
     good.then_some(HostPort { host, port })

@@ -45,14 +45,11 @@ pub(crate) fn check_access(settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn access(settings: &Settings) -> anyhow::Result<Access> {
-    match &settings.kubeconfig {
-        Some(path) => Ok(Access::Kubeconfig(path.clone())),
-        None => {
-            let directory = &settings.service_account_dir;
-            Access::in_cluster(directory, |name| std::env::var(name).ok())
-                .context("pods: kubernetes")
-        }
+    if let Some(path) = &settings.kubeconfig {
+        return Ok(Access::Kubeconfig(path.clone()));
     }
+    let directory = &settings.service_account_dir;
+    Access::in_cluster(directory, |name| std::env::var(name).ok()).context("pods: kubernetes")
 }
 
 fn follow_cluster(

@@ -46,7 +46,7 @@ impl Backoff {
             .saturating_mul(2_u32.saturating_pow(self.failures))
             .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        longest - longest / 2 * dice.0 / 1000
+        longest.saturating_sub(longest / 2 * dice.0 / 1000)
     }
 }
 

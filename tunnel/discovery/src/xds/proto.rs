@@ -50,6 +50,7 @@ pub(crate) struct DeltaDiscoveryResponse {
 }
 
 /// One resource with its version.
+#[expect(clippy::struct_field_names, reason = "the names of the wire format")]
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Resource {
     #[prost(string, tag = "1")]

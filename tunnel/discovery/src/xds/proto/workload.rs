@@ -14,6 +14,7 @@ pub(crate) struct Address {
     pub(crate) service: Option<Service>,
 }
 
+#[expect(clippy::struct_field_names, reason = "the names of the wire format")]
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Workload {
     #[prost(string, tag = "1")]
