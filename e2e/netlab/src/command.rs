@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program with a PATH that has the system directories too, and nothing on its standard input.
-pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+#[must_use]
+pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     let path = std::env::var("PATH").unwrap_or_default();
     command

@@ -1,10 +1,10 @@
-//! The pods' image, written by hand: a Docker archive with one layer that holds one static program.
+//! The pods' image, written by hand: a Docker archive with one layer of static programs.
 
 use anyhow::{Context, Result};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The image's name: for sandboxes and containers alike.
 pub(crate) const NAME: &str = "localhost/podkit:1";
@@ -12,37 +12,95 @@ pub(crate) const NAME: &str = "localhost/podkit:1";
 pub(crate) const PROGRAM: &str = "/podkit";
 const BLOCK: usize = 512;
 
-/// Writes the archive for `ctr images import`.
+/// What a file of an image is made of.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A program, copied from this machine.
+    Program(PathBuf),
+    /// A text.
+    Text(String),
+}
+
+/// An image with one layer, made by hand: no registry and no build tool is needed.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its whole name, with a tag.
+    pub name: String,
+    /// Its files by path, without a leading slash.
+    pub files: Vec<(String, Content)>,
+    /// What its containers run.
+    pub entrypoint: Vec<String>,
+    /// Arguments for it, unless a pod gives others.
+    pub arguments: Vec<String>,
+    /// As whom, in numbers, `USER:GROUP`; empty for root.
+    pub user: String,
+}
+
+impl Image {
+    /// An image with one static program, which is what it runs, as root.
+    #[must_use]
+    pub fn of(name: &str, program: &Path, path: &str) -> Self {
+        let inside = path.trim_start_matches('/').to_owned();
+        Self {
+            name: name.to_owned(),
+            files: vec![(inside, Content::Program(program.to_owned()))],
+            entrypoint: vec![path.to_owned()],
+            arguments: Vec::new(),
+            user: String::new(),
+        }
+    }
+
+    /// Writes the archive for `ctr images import`. The same files give the same bytes.
+    ///
+    /// # Errors
+    /// A program cannot be read, or the archive not be written.
+    pub fn write(&self, archive: &Path) -> Result<()> {
+        let layer = self.layer()?;
+        let config = serde_json::to_vec(&json!({
+            "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+            "os": "linux",
+            "config": {
+                "Entrypoint": self.entrypoint,
+                "Cmd": self.arguments,
+                "User": self.user,
+                "WorkingDir": "/",
+            },
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]},
+        }))?;
+        let config_name = format!("{}.json", sha256(&config));
+        let manifest =
+            json!([{"Config": config_name, "RepoTags": [self.name], "Layers": ["layer.tar"]}]);
+        let mut whole = Vec::with_capacity(layer.len() + 8 * BLOCK);
+        entry(&mut whole, &config_name, 0o644, &config);
+        entry(&mut whole, "layer.tar", 0o644, &layer);
+        let manifest = serde_json::to_vec(&manifest)?;
+        entry(&mut whole, "manifest.json", 0o644, &manifest);
+        finish(&mut whole);
+        std::fs::write(archive, whole).with_context(|| format!("writing {}", archive.display()))
+    }
+
+    fn layer(&self) -> Result<Vec<u8>> {
+        let mut layer = Vec::new();
+        for (path, content) in &self.files {
+            match content {
+                Content::Text(text) => entry(&mut layer, path, 0o644, text.as_bytes()),
+                Content::Program(file) => {
+                    let bytes = std::fs::read(file)
+                        .with_context(|| format!("reading {}", file.display()))?;
+                    entry(&mut layer, path, 0o755, &bytes);
+                }
+            }
+        }
+        finish(&mut layer);
+        Ok(layer)
+    }
+}
+
+/// Writes the archive of the lab's own image.
 pub(crate) fn write(program: &Path, archive: &Path) -> Result<()> {
-    let binary =
-        std::fs::read(program).with_context(|| format!("reading {}", program.display()))?;
-    let mut layer = Vec::with_capacity(binary.len() + 4 * BLOCK);
-    entry(&mut layer, "podkit", 0o755, &binary);
-    finish(&mut layer);
-    let architecture = if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "amd64"
-    };
-    let config = serde_json::to_vec(&json!({
-        "architecture": architecture,
-        "os": "linux",
-        "config": {"Entrypoint": [PROGRAM], "Cmd": ["pause"], "WorkingDir": "/"},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]},
-    }))?;
-    let config_name = format!("{}.json", sha256(&config));
-    let manifest = json!([{"Config": config_name, "RepoTags": [NAME], "Layers": ["layer.tar"]}]);
-    let mut whole = Vec::with_capacity(layer.len() + 8 * BLOCK);
-    entry(&mut whole, &config_name, 0o644, &config);
-    entry(&mut whole, "layer.tar", 0o644, &layer);
-    entry(
-        &mut whole,
-        "manifest.json",
-        0o644,
-        &serde_json::to_vec(&manifest)?,
-    );
-    finish(&mut whole);
-    std::fs::write(archive, whole).with_context(|| format!("writing {}", archive.display()))
+    let mut image = Image::of(NAME, program, PROGRAM);
+    image.arguments.push("pause".to_owned());
+    image.write(archive)
 }
 
 fn sha256(bytes: &[u8]) -> String {

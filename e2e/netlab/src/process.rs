@@ -64,7 +64,8 @@ impl ProcessId {
     }
 
     /// Its parent now.
-    pub(crate) fn parent(&self) -> Option<i32> {
+    #[must_use]
+    pub fn parent(&self) -> Option<i32> {
         stat(self.pid)
             .filter(|stat| stat.started == self.started)
             .map(|stat| stat.parent)
@@ -92,7 +93,8 @@ impl ProcessId {
     }
 
     /// The words it was started with; none once it has ended.
-    pub(crate) fn command_line(&self) -> Vec<String> {
+    #[must_use]
+    pub fn command_line(&self) -> Vec<String> {
         let bytes = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         let words = bytes.split(|byte| *byte == 0);
         words
@@ -129,7 +131,10 @@ impl ProcessId {
     }
 
     /// All that run now.
-    pub(crate) fn all() -> Result<Vec<Self>> {
+    ///
+    /// # Errors
+    /// `/proc` is not readable.
+    pub fn all() -> Result<Vec<Self>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc")? {
             if let Some(pid) = entry?
@@ -155,7 +160,10 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts it in a process group of its own: a Ctrl-C meant for us must not reach it.
-    pub(crate) fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let output = OpenOptions::new().create(true).append(true).open(log)?;
         let errors: File = output.try_clone()?;
         let child = command

@@ -222,8 +222,11 @@ fn unmount(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Version 1 has one tree per controller, version 2 only one: both are covered.
-fn remove_cgroups(name: &str) -> Result<()> {
+/// Removes the cgroups called `NAME-...`. Version 1 has one tree per controller, version 2 only one: both are covered.
+///
+/// # Errors
+/// A process is still in one.
+pub fn remove_cgroups(name: &str) -> Result<()> {
     let root = Path::new("/sys/fs/cgroup");
     let mut trees = vec![root.to_owned()];
     trees.extend(

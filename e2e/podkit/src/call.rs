@@ -4,9 +4,9 @@ use crate::args::Args;
 use crate::clients::{self, Target};
 use crate::result::Tally;
 use crate::tls;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rustls_pki_types::ServerName;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
         bail!("which verb? See podkit help");
     };
     let mut args = Args::parse(rest, &["reconnect"])?;
-    let address: SocketAddr = args.require("to")?;
+    let address = resolve(&args.require::<String>("to")?)?;
     let timeout = Duration::from_millis(args.take("timeout-ms", 5_000)?);
     let target = Target { address, timeout };
     let mut tally = Tally::default();
@@ -32,6 +32,16 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
         _ => bail!("unknown verb {verb}; see podkit help"),
     }
     Ok(tally.print(verb, &address.to_string()))
+}
+
+/// An address, or the first one that a name stands for.
+fn resolve(target: &str) -> Result<SocketAddr> {
+    let mut found = target
+        .to_socket_addrs()
+        .with_context(|| format!("resolving {target}"))?;
+    found
+        .next()
+        .with_context(|| format!("{target} stands for no address"))
 }
 
 /// What the answer says about who answered, and whom it saw.

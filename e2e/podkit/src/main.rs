@@ -24,7 +24,7 @@ podkit: the workload inside the test pods
 
   podkit pause                    wait for SIGTERM, reaping children (a sandbox's first process)
   podkit serve [--KIND PORT]...   answer on IPv4 and IPv6; KIND is http, echo, banner, bulk or tls
-  podkit call VERB --to IP:PORT   call a server once or more; prints one JSON line
+  podkit call VERB --to HOST:PORT call a server once or more; prints one JSON line
   podkit load --to IP:PORT        new connections at a rate beside long-lived ones to an echo server, until SIGTERM or
                                   the end of standard input; prints a JSON line when it has begun and one at the end
 
