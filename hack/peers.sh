@@ -45,10 +45,11 @@ build_peers_fresh() {
 
 # Says twice a minute that a build goes on, as long as this script runs.
 peers_ticker() {
-    local ticks=0
+    local began=$SECONDS said=0 past
     while sleep 1 && kill -0 $$ 2>/dev/null; do
-        ticks=$((ticks + 1))
-        [ $((ticks % 30)) != 0 ] || say "still building the peers of the set $1: $ticks s"
+        past=$((SECONDS - began))
+        [ $((past / 30)) = $said ] || say "still building the peers of the set $1: $past s"
+        said=$((past / 30))
     done
 }
 

@@ -33,7 +33,7 @@ tasks:
   tidy   length of files and functions, colours and arrows between crates, purity,
          crate roots, banned dependencies, commands in hack/
   tests TIER
-         the integration tests of a tier (unit, netns, runtime, later), one `package test` a line
+         the integration tests of a tier (unit, netns, runtime, cluster, later), one `package test` a line
 ";
 
 fn main() -> anyhow::Result<ExitCode> {

@@ -15,7 +15,9 @@ enum Tier {
     Netns,
     /// A container runtime.
     Runtime,
-    /// A cluster; no command runs these yet.
+    /// A cluster of our own, made of programs that are built for it.
+    Cluster,
+    /// kind; no command runs these yet.
     Later,
 }
 
@@ -24,8 +26,9 @@ pub(crate) fn print(graph: &Graph, tier: &str, out: &mut impl Write) -> anyhow::
         "unit" => Tier::Unit,
         "netns" => Tier::Netns,
         "runtime" => Tier::Runtime,
+        "cluster" => Tier::Cluster,
         "later" => Tier::Later,
-        other => bail!("unknown tier `{other}`: unit, netns, runtime or later"),
+        other => bail!("unknown tier `{other}`: unit, netns, runtime, cluster or later"),
     };
     for member in graph.members() {
         for test in &member.tests {
@@ -42,7 +45,8 @@ fn tier_of(directory: &str, test: &str) -> Tier {
     match test.split_once('_').map_or(test, |(prefix, _)| prefix) {
         "netns" => Tier::Netns,
         "runtime" => Tier::Runtime,
-        "cluster" | "kind" => Tier::Later,
+        "cluster" => Tier::Cluster,
+        "kind" => Tier::Later,
         _ if directory.starts_with("e2e") => Tier::Runtime,
         _ => Tier::Unit,
     }
@@ -61,6 +65,7 @@ mod tests {
             ("e2e/netlab", "plain", Tier::Runtime),
             ("tunnel/hbone", "peers", Tier::Unit),
             ("tunnel/hbone", "netnsish", Tier::Unit),
+            ("e2e/cluster", "cluster_up", Tier::Cluster),
             ("e2e/tests", "kind_upgrade", Tier::Later),
         ] {
             assert_eq!(tier_of(directory, test), expected, "{directory} {test}");

@@ -1,0 +1,40 @@
+//! A Kubernetes cluster for tests: a real control plane and nodes that are machines of their own as far as a program can
+//! see (network, mounts, processes), all on this machine; or a cluster that exists, by its kubeconfig.
+//! It refuses to build anything (programs are given to it), to change this machine's network, and to sleep until
+//! something works: every wait asks, and has a deadline.
+//! It owns one scratch directory per cluster and what its record names, and removes that also after a crash of its owner.
+
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod bare;
+mod certificates;
+mod cluster;
+mod control;
+mod coredns;
+mod existing;
+mod images;
+mod istio;
+mod kubectl;
+mod limits;
+mod machine;
+mod node;
+mod options;
+mod outside;
+mod programs;
+mod record;
+mod sweep;
+mod watch;
+
+pub use cluster::Cluster;
+pub use existing::Existing;
+pub use images::WORKLOAD;
+pub use istio::Istio;
+pub use machine::Machine;
+pub use node::Node;
+pub use options::Options;
+pub use outside::Outside;
+pub use programs::Programs;
+pub use record::{ClusterRecord, MachineRecord};
+pub use sweep::{Left, left_of, sweep};
+pub use watch::Phase;

@@ -1,0 +1,131 @@
+//! The chart: rendered by helm, with settings that the agent takes, and manifests that an API server takes, strictly.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use e2e_cluster::{Cluster, Istio, Options, Programs};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Every value given, and some that are easily got wrong in a template.
+const ALL: &str = r"
+image: registry.example:5000/mesh/agent@sha256:0123
+imagePullPolicy: Always
+imagePullSecrets: [one, two]
+settings:
+  logLevel: debug
+  cniMode: chained
+  drainDeadline: 90s
+  excludeNamespaces: [kube-system, other]
+cniBinDir: /opt/cni/bin
+istiod: {address: 'istiod-canary.istio-system.svc:15012', clusterId: second}
+drainSeconds: 90
+resources: null
+nodeSelector: {disk: fast}
+affinity:
+  nodeAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      nodeSelectorTerms:
+      - matchExpressions: [{key: mesh, operator: Exists}]
+tolerations: null
+podAnnotations: {note: 'a: b'}
+podLabels: {team: mesh}
+env: {RUST_BACKTRACE: 1}
+";
+
+/// helm on the chart, in directories of its own.
+struct Helm {
+    program: PathBuf,
+    home: tempfile::TempDir,
+}
+
+impl Helm {
+    fn new(programs: &Programs) -> Self {
+        Self {
+            program: programs.peer("helm").unwrap(),
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/chart");
+        let mut command = Command::new(&self.program);
+        for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(name, self.home.path());
+        }
+        command.args(words).arg(chart.canonicalize().unwrap());
+        command.args(["--namespace", "istio-system"]);
+        command.output().unwrap()
+    }
+
+    /// The manifests with some values.
+    fn template(&self, values: &str) -> String {
+        let file = self.home.path().join("values.yaml");
+        std::fs::write(&file, values).unwrap();
+        let output = self.run(&["template", "ambient", "--values", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// What the agent says to the settings that a chart has rendered, on a node called `a`.
+fn agent_takes(programs: &Programs, settings: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("agent.yaml");
+    std::fs::write(&file, format!("{settings}\nnode: a\n")).unwrap();
+    let agent = programs.podkit.with_file_name("ambient-agent");
+    let mut command = Command::new(&agent);
+    let output = command.args(["validate", "--config"]).arg(&file).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}\n{settings}");
+}
+
+#[test]
+fn the_chart_is_what_an_api_server_and_the_agent_take() {
+    let programs = Programs::from_env().unwrap();
+    let helm = Helm::new(&programs);
+    let lint = helm.run(&["lint", "--strict"]);
+    assert!(lint.status.success(), "{lint:?}");
+    let options = Options {
+        nodes: vec!["a".to_owned()],
+        istio: Istio::Absent,
+    };
+    let cluster = Cluster::start(&options).unwrap();
+    let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}";
+    cluster.apply(namespace).unwrap();
+    for values in ["{}", ALL] {
+        let manifests = helm.template(values);
+        cluster.accepts(&manifests).unwrap();
+        cluster.apply(&manifests).unwrap();
+        let get = |what: &str, path: &str| {
+            let path = format!("jsonpath={{{path}}}");
+            let asked = ["-n", "istio-system", "get", what, "-o", &path];
+            cluster.kubectl(&asked).unwrap()
+        };
+        agent_takes(
+            &programs,
+            &get("configmap/ztunnel-settings", r".data.agent\.yaml"),
+        );
+        let pod = ".spec.template.spec";
+        let ds = "daemonset/ztunnel";
+        assert_eq!(get(ds, &format!("{pod}.serviceAccountName")), "ztunnel");
+        assert_eq!(get(ds, ".spec.selector.matchLabels.app"), "ztunnel");
+        assert_eq!(get("serviceaccount/ztunnel", ".metadata.name"), "ztunnel");
+    }
+    // A field that the API does not know is a mistake, not a comment.
+    let wrong = helm.template("{}").replace("hostPath:", "hostpath:");
+    assert!(cluster.accepts(&wrong).is_err());
+}
+
+#[test]
+fn values_that_nobody_reads_are_refused() {
+    let helm = Helm::new(&Programs::from_env().unwrap());
+    for (wrong, named) in [
+        ("drainSeconds=soon", "drainSeconds"),
+        ("imagePullSecret=one", "imagePullSecret"),
+        ("istiod.adress=a:1", "adress"),
+        ("cniBinDir=opt", "cniBinDir"),
+    ] {
+        let output = helm.run(&["template", "ambient", "--set", wrong]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(named), "{text}");
+    }
+}
