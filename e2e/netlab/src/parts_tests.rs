@@ -11,7 +11,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A shell under the agent's name: a main process with a worker of its own and a fork without a program.
 fn pretend(directory: &Path) -> Child {
-    std::fs::copy("/bin/sh", directory.join("ambient-agent")).unwrap();
+    // By another process: a child that a neighbouring test starts would for a moment have the file open for writing if
+    // this one had, and then nobody can execute it.
+    let mut copy = Command::new("cp");
+    copy.arg("/bin/sh").arg(directory.join("ambient-agent"));
+    assert!(copy.status().unwrap().success());
     let config = directory.join("agent.yaml");
     let (worker, long) = ("read nothing < wait", "mkfifo wait 2>/dev/null");
     std::fs::write(directory.join("worker"), worker).unwrap();

@@ -255,11 +255,17 @@ fn past_the_deadline_nothing_is_left() {
 
 /// Runs one test of this binary again in a process of its own, where a tool is replaced.
 fn with_tool(test: &str, tool: &str, script: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(tool);
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // By another process: a child that a neighbouring test starts would for a moment have the file open for writing if
+    // this one had, and then nobody can execute it.
+    let write = Command::new("sh")
+        .args([
+            "-c",
+            "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\"",
+        ])
+        .args([directory.path().join(tool).as_os_str(), script.as_ref()])
+        .status();
+    assert!(write.unwrap().success());
     let search = format!(
         "{}:{}",
         directory.path().display(),
