@@ -33,7 +33,9 @@ build_peers_fresh() {
     fresh=$(mktemp -d "$directory.XXXXXX") || return
     peers_ticker "$set" >&2 </dev/null &
     ticker=$!
-    trap 'rm -rf "$fresh"; kill "$ticker" 2>/dev/null' EXIT
+    # Written out now: when the subshell ends, this function's variables are gone.
+    # shellcheck disable=SC2064
+    trap "rm -rf '$fresh'; kill $ticker 2>/dev/null" EXIT
     cd "$repository/e2e/peers/$set" || return
     CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off \
         go build -buildvcs=false -trimpath -ldflags '-s -w' -o "$fresh/" "$@" tool >&2 || return
