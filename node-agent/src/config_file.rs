@@ -49,7 +49,8 @@ pub(crate) fn read_settings(path: &Path) -> Result<Settings, FileError> {
     } else {
         decode(path, &text)?
     };
-    Settings::from_document(&document).map_err(|mistakes| FileError::Mistaken {
+    let variable = |name: &str| std::env::var(name).ok();
+    Settings::from_document_and(&document, variable).map_err(|mistakes| FileError::Mistaken {
         path: path.to_owned(),
         mistakes: mistakes.to_string(),
     })

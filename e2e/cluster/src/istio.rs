@@ -32,8 +32,9 @@ const SETTINGS: [&str; 8] = [
 /// Writes its image's archive.
 pub(crate) fn write_image(programs: &Programs, directory: &Path) -> Result<PathBuf> {
     let program = programs.peer("pilot-discovery")?;
+    // The profile asks for this variant of the tag.
     let mut image = Image::of(
-        "localhost/pilot:1",
+        "localhost/pilot:1-distroless",
         &program,
         "/usr/local/bin/pilot-discovery",
     );

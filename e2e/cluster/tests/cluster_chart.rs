@@ -70,10 +70,27 @@ impl Helm {
 fn agent_takes(programs: &Programs, settings: &str) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("agent.yaml");
-    std::fs::write(&file, format!("{settings}\nnode: a\n")).unwrap();
+    // What a kubelet puts into each pod.
+    let account = directory.path().display();
+    std::fs::write(&file, format!("{settings}\nserviceAccountDir: {account}\n")).unwrap();
+    let authority = rcgen::generate_simple_self_signed(["authority".to_owned()]).unwrap();
+    std::fs::write(directory.path().join("ca.crt"), authority.cert.pem()).unwrap();
+    std::fs::write(directory.path().join("token"), "token").unwrap();
     let agent = programs.podkit.with_file_name("ambient-agent");
     let mut command = Command::new(&agent);
-    let output = command.args(["validate", "--config"]).arg(&file).output();
+    command.args(["validate", "--config"]).arg(&file);
+    for (name, value) in [
+        ("NODE_NAME", "a"),
+        ("POD_NAME", "ztunnel-x"),
+        ("POD_NAMESPACE", "istio-system"),
+        ("INSTANCE_IP", "10.0.0.1"),
+        ("SERVICE_ACCOUNT", "ztunnel"),
+        ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+        ("KUBERNETES_SERVICE_PORT", "443"),
+    ] {
+        command.env(name, value);
+    }
+    let output = command.output();
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}\n{settings}");
 }

@@ -16,6 +16,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   "clusterId" .Values.istiod.clusterId
   "cniHostRoot" "/host"
   "drainDeadline" (printf "%ds" (int .Values.drainSeconds))
+  "pods" "kubernetes"
+  "xdsAddress" .Values.istiod.address
+  "caAddress" .Values.istiod.address
 -}}
 {{- toYaml (merge (deepCopy (.Values.settings | default dict)) $chart) }}
 {{- end }}
@@ -32,10 +35,4 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
 - name: SERVICE_ACCOUNT
   valueFrom: {fieldRef: {fieldPath: spec.serviceAccountName}}
-- name: XDS_ADDRESS
-  value: {{ .Values.istiod.address | quote }}
-- name: CA_ADDRESS
-  value: {{ .Values.istiod.address | quote }}
-- name: ISTIO_META_CLUSTER_ID
-  value: {{ .Values.istiod.clusterId | quote }}
 {{- end }}

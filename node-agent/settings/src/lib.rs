@@ -11,6 +11,7 @@ mod choices;
 mod cni;
 mod control;
 mod describe;
+mod environment;
 mod kinds;
 mod mistakes;
 mod rules;
@@ -45,6 +46,24 @@ impl Settings {
                 kinds::name_of(other)
             )))),
         }
+    }
+
+    /// The same, with what the environment says of settings that differ from pod to pod.
+    ///
+    /// # Errors
+    /// As [`Settings::from_document`].
+    pub fn from_document_and(
+        document: &Value,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Mistakes> {
+        let mut document = document.clone();
+        if document.is_null() {
+            document = Value::Object(Map::new());
+        }
+        if let Value::Object(map) = &mut document {
+            environment::fill(map, variable);
+        }
+        Self::from_document(&document)
     }
 
     /// Reads a map of settings.

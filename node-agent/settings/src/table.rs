@@ -89,7 +89,7 @@ macro_rules! settings {
 
 settings! {
     /// Name of the node this agent serves; it stands in logs and in the workloads the agent makes
-    /// for its own pods.
+    /// for its own pods. Left out, the pod's environment says it.
     node "node": String = Default::Required, Limits::Name, "";
     /// Name of the cluster this node belongs to.
     cluster_id "clusterId": String = Default::Is("Kubernetes"), Limits::Name, "";
@@ -174,7 +174,8 @@ settings! {
     /// for each call.
     token_file "tokenFile": PathBuf =
         Default::Is("/var/run/secrets/tokens/istio-token"), Limits::Any, "";
-    /// Name of the agent's own pod. Needed for xdsAddress.
+    /// Name of the agent's own pod. Needed for xdsAddress; left out, the pod's environment says it,
+    /// as it says the three that follow.
     pod_name "podName": Option<String> = Default::Absent, Limits::Name, "";
     /// Namespace of the agent's own pod, as its token says. Needed for xdsAddress.
     pod_namespace "podNamespace": Option<String> = Default::Absent, Limits::Name, "";
