@@ -75,6 +75,11 @@ impl Settings {
             .then(|| format!("namespace {} is excluded", pod.namespace))
     }
 
+    /// Whether the agent runs as a pod, which this plugin has to let start.
+    pub(crate) fn agent_is_a_pod(&self) -> bool {
+        self.agent_namespace.is_some() && !self.agent_pod_prefix.is_empty()
+    }
+
     /// Whether this is a pod of the node agent.
     pub(crate) fn is_agent(&self, pod: &PodName) -> bool {
         self.agent_namespace.as_deref() == Some(&pod.namespace)

@@ -51,7 +51,7 @@ pub(crate) struct Policy {
     pub(crate) certificate_wait: Duration,
     pub(crate) on_missing_certificate: OnMissingCertificate,
     /// How long captured connections of a pod that leaves the mesh may go on.
-    pub(crate) drain_deadline: Duration,
+    pub(crate) leave_deadline: Duration,
     /// How long the API server is asked about a pod that it has not told of.
     pub(crate) pod_lookup: Duration,
     /// What happens to the pod if it does not answer.
@@ -65,7 +65,7 @@ impl From<&Settings> for Policy {
             admission_deadline: settings.admission_deadline,
             certificate_wait: settings.certificate_wait,
             on_missing_certificate: settings.on_missing_certificate,
-            drain_deadline: settings.drain_deadline,
+            leave_deadline: settings.leave_deadline,
             pod_lookup: settings.pod_lookup_timeout,
             on_unknown: match settings.on_unknown_pod {
                 OnUnknownPod::Fail => OnUnknown::Fail,
@@ -148,12 +148,22 @@ impl<W> Agent<W> {
         if self.stopping.load(Ordering::Relaxed) {
             return Some("the node agent is stopping".to_owned());
         }
-        let pending = self.readiness.pending();
-        (!pending.is_empty()).then(|| {
-            format!(
-                "the node agent is starting, pending: {}",
-                pending.join(", ")
-            )
-        })
+        starting(&self.readiness.pending())
     }
+
+    /// Why the runtime should hold all pods back, if so. It takes the whole node for unready then: what keeps only pods of
+    /// the mesh is no reason, or the control plane that is waited for could not start here; nor is an agent that makes
+    /// room for the next.
+    pub(crate) fn serves_nobody(&self) -> Option<String> {
+        starting(&self.readiness.pending_for_all())
+    }
+}
+
+fn starting(pending: &[&'static str]) -> Option<String> {
+    (!pending.is_empty()).then(|| {
+        format!(
+            "the node agent is starting, pending: {}",
+            pending.join(", ")
+        )
+    })
 }

@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 /// The control plane's.
 pub(crate) const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
+/// All machines'.
+pub(crate) const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 255);
 /// Where services' addresses come from.
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
 /// The API server's, as pods know it: the first of them.

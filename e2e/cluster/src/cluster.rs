@@ -1,6 +1,8 @@
 //! A cluster, as scenarios see it: they do not know who made it.
 
+use crate::addresses;
 use crate::bare::Bare;
+use crate::control;
 use crate::existing::Existing;
 use crate::kubectl::Kubectl;
 use crate::machine::Machine;
@@ -10,6 +12,7 @@ use crate::outside::Outside;
 use crate::programs::Programs;
 use crate::watch::Phase;
 use anyhow::{Context, Result, bail};
+use e2e_netlab::{Capture, Wire};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -113,6 +116,22 @@ impl Cluster {
     /// It is not ours.
     pub fn control(&self) -> Result<&Machine> {
         Ok(&self.own()?.control)
+    }
+
+    /// Captures all that passes between a node and the rest of the cluster.
+    ///
+    /// # Errors
+    /// There is no such node, the cluster is not ours, or tcpdump does not start.
+    pub fn capture(&self, node: &str) -> Result<Capture> {
+        let bare = self.own()?;
+        let file = bare.control.directory().join(format!("{node}.pcap"));
+        let wire = Wire {
+            tcpdump: bare.control.on_network("tcpdump"),
+            interface: control::port(node),
+            sender: self.node(node)?.machine().netns(),
+            outside: addresses::BROADCAST,
+        };
+        Capture::on(wire, &file)
     }
 
     /// A client of its API server, such as `helm` or `istioctl`, where it has to run.

@@ -146,10 +146,15 @@ pub(crate) fn start_controllers(machine: &Machine, authority: &Authority) -> Res
     machine.daemon("kube-scheduler", &mut scheduler)
 }
 
+/// A node's link on the switch.
+pub(crate) fn port(node: &str) -> String {
+    format!("to-{node}")
+}
+
 /// Joins a node to the switch.
 pub(crate) fn plug_in(control: &Machine, node: &Machine) -> Result<()> {
     let (name, target) = (node.name(), node.init().pid);
-    let port = format!("to-{name}");
+    let port = port(name);
     ensure!(
         port.len() < 16,
         "the node's name {name} is too long for a link"

@@ -8,6 +8,7 @@
 
 mod addresses;
 mod bare;
+mod bundle;
 mod certificates;
 mod cluster;
 mod control;
@@ -17,6 +18,7 @@ mod images;
 mod istio;
 mod kubectl;
 mod limits;
+mod load;
 mod machine;
 mod node;
 mod options;
@@ -25,11 +27,14 @@ mod programs;
 mod record;
 mod sweep;
 mod watch;
+pub mod workloads;
 
+pub use bundle::{Bundle, NAMESPACE as BUNDLE_NAMESPACE, chart};
 pub use cluster::Cluster;
 pub use existing::Existing;
 pub use images::WORKLOAD;
 pub use istio::Istio;
+pub use load::{Load, Outcome};
 pub use machine::Machine;
 pub use node::Node;
 pub use options::Options;

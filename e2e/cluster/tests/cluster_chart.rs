@@ -1,24 +1,40 @@
 //! The chart: rendered by helm, with settings that the agent takes, and manifests that an API server takes, strictly.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use e2e_cluster::{Cluster, Istio, Options, Programs};
-use std::path::{Path, PathBuf};
+use e2e_cluster::{Cluster, Istio, Options, Programs, chart};
+use node_agent_settings::CniProfile;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// Every value given, and some that are easily got wrong in a template.
 const ALL: &str = r"
-image: registry.example:5000/mesh/agent@sha256:0123
+hub: registry.example:5000/mesh
+tag: 7
+image: agent
 imagePullPolicy: Always
 imagePullSecrets: [one, two]
 settings:
-  logLevel: debug
-  cniMode: chained
-  drainDeadline: 90s
-  excludeNamespaces: [kube-system, other]
-cniBinDir: /opt/cni/bin
-istiod: {address: 'istiod-canary.istio-system.svc:15012', clusterId: second}
-drainSeconds: 90
+  leaveDeadline: 90s
+istioNamespace: mesh-system
+revision: canary
+caAddress: ca.example:443
+multiCluster: {clusterName: second}
+network: east
+logLevel: debug
+logAsJson: true
+excludeNamespaces: [kube-system, other]
+ambient:
+  ipv6: false
+  enablementSelectors:
+  - podSelector: {matchLabels: {mesh: 'yes'}}
+platform: k3s
+cniNetnsDir: /run/k3s/netns
+chained: true
+terminationGracePeriodSeconds: 90
 resources: null
+seLinuxOptions: {type: spc_t}
+seccompProfile: {type: RuntimeDefault}
+networkPolicy: {enabled: true}
 nodeSelector: {disk: fast}
 affinity:
   nodeAffinity:
@@ -46,12 +62,11 @@ impl Helm {
     }
 
     fn run(&self, words: &[&str]) -> Output {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/chart");
         let mut command = Command::new(&self.program);
         for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(name, self.home.path());
         }
-        command.args(words).arg(chart.canonicalize().unwrap());
+        command.args(words).arg(chart().canonicalize().unwrap());
         command.args(["--namespace", "istio-system"]);
         command.output().unwrap()
     }
@@ -136,13 +151,31 @@ fn the_chart_is_what_an_api_server_and_the_agent_take() {
 fn values_that_nobody_reads_are_refused() {
     let helm = Helm::new(&Programs::from_env().unwrap());
     for (wrong, named) in [
-        ("drainSeconds=soon", "drainSeconds"),
+        ("terminationGracePeriodSeconds=soon", "terminationGracePeriodSeconds"),
+        ("platform=k4s", "platform"),
         ("imagePullSecret=one", "imagePullSecret"),
-        ("istiod.adress=a:1", "adress"),
+        ("ambient.ipv4=true", "ipv4"),
+        ("xdsAddress=istiod", "xdsAddress"),
         ("cniBinDir=opt", "cniBinDir"),
+        ("image=agent", "hub"),
     ] {
         let output = helm.run(&["template", "ambient", "--set", wrong]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && text.contains(named), "{text}");
+    }
+}
+
+#[test]
+fn the_chart_mounts_what_the_agents_profiles_name() {
+    let helm = Helm::new(&Programs::from_env().unwrap());
+    for facts in CniProfile::all() {
+        let name = format!("{:?}", facts.profile).to_lowercase();
+        let manifests = helm.template(&format!("platform: {name}"));
+        for (key, place) in [("cniConfDir", facts.conf_dir), ("cniBinDir", facts.bin_dirs[0])] {
+            let (setting, mount) = (format!("{key}: {place}\n"), format!("{{path: \"{place}\","));
+            for line in [setting, mount] {
+                assert!(manifests.contains(&line), "{name}: no {line} in {manifests}");
+            }
+        }
     }
 }

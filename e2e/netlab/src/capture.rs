@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,21 +27,41 @@ pub struct Capture {
     outside: Ipv4Addr,
 }
 
+/// Where a capture is taken.
+#[derive(Debug)]
+pub struct Wire {
+    /// tcpdump without arguments, in the network namespace of the interface.
+    pub tcpdump: Command,
+    /// The interface.
+    pub interface: String,
+    /// A network namespace from which packets pass the interface.
+    pub sender: PathBuf,
+    /// An address there that nobody has, such as a broadcast address: what is sent to it needs no answer, only a way out.
+    pub outside: Ipv4Addr,
+}
+
 impl Capture {
-    /// Starts it; packets sent after this returns are seen.
+    /// Starts one on a node's link of a lab.
     pub(crate) fn start(switch: &Netns, node: &Node, file: &Path) -> Result<Self> {
-        let mut command = switch.command(find_program("tcpdump")?);
-        command
-            .args([
-                "-i",
-                &port(node.name()),
-                "-n",
-                "-s",
-                "0",
-                "-U",
-                "-B",
-                "65536",
-            ])
+        let (own, _) = node.addresses();
+        let [a, b, c, _] = own.octets();
+        let wire = Wire {
+            tcpdump: switch.command(find_program("tcpdump")?),
+            interface: port(node.name()),
+            sender: node.netns().path().to_owned(),
+            outside: Ipv4Addr::new(a, b, c, 255),
+        };
+        Self::on(wire, file)
+    }
+
+    /// Starts it; packets sent after this returns are seen.
+    ///
+    /// # Errors
+    /// tcpdump does not start.
+    pub fn on(mut wire: Wire, file: &Path) -> Result<Self> {
+        wire.tcpdump
+            .args(["-i", &wire.interface])
+            .args(["-n", "-s", "0", "-U", "-B", "65536"])
             .args(["--immediate-mode", "-Z", "root", "-w"])
             .arg(file);
         // An earlier capture into the same file has said "listening" too.
@@ -48,17 +69,13 @@ impl Capture {
         if log.exists() {
             std::fs::remove_file(&log)?;
         }
-        let daemon = Daemon::start("tcpdump", &mut command, &log)?;
+        let daemon = Daemon::start("tcpdump", &mut wire.tcpdump, &log)?;
         daemon.wait_for_log("listening on", PATIENCE)?;
-        // An address on the wire that no node has: the sentinel needs no answer, only a way out.
-        let (own, _) = node.addresses();
-        let [a, b, c, _] = own.octets();
-        let outside = Ipv4Addr::new(a, b, c, 255);
         Ok(Self {
             daemon,
             file: file.to_owned(),
-            netns: node.netns().path().to_owned(),
-            outside,
+            netns: wire.sender,
+            outside: wire.outside,
         })
     }
 

@@ -32,7 +32,7 @@ pub mod wait;
 
 pub use agent::AgentOptions;
 pub use binaries::Binaries;
-pub use capture::Capture;
+pub use capture::{Capture, Wire};
 pub use command::{find_program, program, run};
 pub use image::{Content, Image};
 pub use lab::{Lab, LabOptions};

@@ -115,7 +115,7 @@ fn put_in_and_taken_out(backend: &str) {
             .workload(&pod, protocol, &[])
     };
     let out = mesh(Belongs::Outside, "TCP");
-    let settings = json!({"drainDeadline": "1m", "iptablesBackend": backend});
+    let settings = json!({"leaveDeadline": "1m", "iptablesBackend": backend});
     let agent = Agent::start(&world, "node-a", &out, &settings).unwrap();
     let _servers = [
         Server::start(&pod, 8080, Kind::Echo).unwrap(),
@@ -198,7 +198,7 @@ fn a_server_changes_sides_under_a_client_of_the_mesh() {
     let agents = [
         Agent::start(&world, "node-a", &out, &json!({})).unwrap(),
         // Longer than what is captured takes to end; unused tunnels may be left then.
-        Agent::start(&world, "node-b", &out, &json!({"drainDeadline": "10s"})).unwrap(),
+        Agent::start(&world, "node-b", &out, &json!({"leaveDeadline": "10s"})).unwrap(),
     ];
     Call::new("ADD", &client, &agents[0].socket())
         .succeed()
@@ -321,7 +321,7 @@ fn a_restarted_agent_takes_out_what_was_on_its_way() {
             .running(&pod, belongs)
             .workload(&pod, "TCP", &[])
     };
-    let long = json!({"drainDeadline": "1m"});
+    let long = json!({"leaveDeadline": "1m"});
     let mut agent = Agent::start(&world, "node-a", &mesh(Belongs::Inside), &long).unwrap();
     let _server = Server::start(&outside, 8080, Kind::Echo).unwrap();
     is_in(&agent, &pod).unwrap();

@@ -131,7 +131,7 @@ impl Cycle<'_> {
 
 /// A scene with a pod outside the mesh on a node.
 fn scene_with(node: &str, spec: PodSpec) -> (Scene, Pod) {
-    let settings = serde_json::from_value(json!({"drainDeadline": "30s"})).unwrap();
+    let settings = serde_json::from_value(json!({"leaveDeadline": "30s"})).unwrap();
     let mut scene = Scene::set(&settings, &[]).unwrap();
     let pod = scene.lab.run_pods(&[(node, spec)]).unwrap().remove(0);
     scene.mesh.workload(&pod, &pod.spec().name, "TCP", &[]);

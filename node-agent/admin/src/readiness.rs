@@ -8,16 +8,46 @@ use tokio::sync::Notify;
 /// The set of tasks that are still to be done; ready when it is empty. Clones share the set.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    pending: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    pending: Arc<Mutex<BTreeMap<&'static str, Task>>>,
     /// Says that a task is done.
     done: Arc<Notify>,
+}
+
+/// What is known of a task.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    count: usize,
+    whom: Whom,
+}
+
+/// Who has to wait for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// All pods.
+    All,
+    /// Pods of the mesh.
+    Members,
 }
 
 impl Readiness {
     /// Adds a task; it counts as done when the returned value is dropped.
     #[must_use]
     pub fn task(&self, name: &'static str) -> PendingTask {
-        *self.lock().entry(name).or_default() += 1;
+        self.add(name, Whom::All)
+    }
+
+    /// Adds a task for which pods outside the mesh need not wait. It may be they who get it done: a control plane is a
+    /// pod itself.
+    #[must_use]
+    pub fn task_of_members(&self, name: &'static str) -> PendingTask {
+        self.add(name, Whom::Members)
+    }
+
+    fn add(&self, name: &'static str, whom: Whom) -> PendingTask {
+        let mut pending = self.lock();
+        let task = pending.entry(name).or_insert(Task { count: 0, whom });
+        task.count += 1;
+        drop(pending);
         PendingTask {
             readiness: self.clone(),
             name,
@@ -28,6 +58,14 @@ impl Readiness {
     #[must_use]
     pub fn pending(&self) -> Vec<&'static str> {
         self.lock().keys().copied().collect()
+    }
+
+    /// Of these, the ones for which all pods have to wait.
+    #[must_use]
+    pub fn pending_for_all(&self) -> Vec<&'static str> {
+        let pending = self.lock();
+        let all = pending.iter().filter(|(_, task)| task.whom == Whom::All);
+        all.map(|(name, _)| *name).collect()
     }
 
     /// Whether nothing is pending.
@@ -50,7 +88,7 @@ impl Readiness {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, usize>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Task>> {
         // The map is whole after each operation, so a panic elsewhere does not spoil it.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,9 +111,9 @@ impl PendingTask {
 impl Drop for PendingTask {
     fn drop(&mut self) {
         let mut pending = self.readiness.lock();
-        if let Some(count) = pending.get_mut(self.name) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(task) = pending.get_mut(self.name) {
+            task.count -= 1;
+            if task.count == 0 {
                 pending.remove(self.name);
             }
         }

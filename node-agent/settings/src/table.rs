@@ -240,10 +240,14 @@ settings! {
     /// How long connecting to a peer or to an application may take.
     connect_timeout "connectTimeout": Duration =
         Default::Is("10s"), Limits::Span("100ms", "2m"), "";
-    /// How long connections may go on after the agent was asked to stop, or after a running pod was
-    /// taken out of the mesh; what is left then is cut and reported.
+    /// How long connections may go on after the agent was asked to stop; what is left then is cut and
+    /// reported.
     drain_deadline "drainDeadline": Duration =
         Default::Is("5s"), Limits::Span("0s", "24h"), "";
+    /// How long connections that were captured may go on after a running pod was taken out of the
+    /// mesh; what is left then is cut and reported.
+    leave_deadline "leaveDeadline": Duration =
+        Default::Is("1h"), Limits::Span("0s", "7d"), "";
     /// How long a tunnel without streams is kept for the next connection.
     tunnel_idle "tunnelIdle": Duration = Default::Is("5m"), Limits::Span("1s", "24h"), "";
     /// Sockets that a busy pod has in stock on each worker thread, of each kind, so that a new

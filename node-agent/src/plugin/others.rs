@@ -170,10 +170,10 @@ pub(crate) async fn check<W: World>(
     })
 }
 
-/// Says whether a pod could be enrolled now.
+/// Says whether pods could start now.
 pub(crate) fn status<W: World>(agent: &Agent<W>) -> Reply {
     agent
-        .not_ready()
+        .serves_nobody()
         .map_or(Reply::Ready, |reason| Reply::NotReady { reason })
 }
 

@@ -34,7 +34,7 @@ fn bench() -> Bench {
         admission_deadline: Duration::from_secs(5),
         certificate_wait: Duration::from_secs(1),
         on_missing_certificate: OnMissingCertificate::Hold,
-        drain_deadline: Duration::from_secs(5),
+        leave_deadline: Duration::from_secs(5),
 
         pod_lookup: Duration::from_secs(50),
         on_unknown: node_agent_enrollment::OnUnknown::Fail,

@@ -146,7 +146,7 @@ impl<W: World> Drain<'_, W> {
     /// Waits without the pod's turn: whoever wants to delete the pod need not wait for it.
     async fn wait(&self) -> Waited {
         let pod = self.record.pod.key();
-        let deadline = Instant::now() + self.agent.policy.drain_deadline;
+        let deadline = Instant::now() + self.agent.policy.leave_deadline;
         let mut quiet_since = None;
         loop {
             let left = self.agent.world.drain(&pod, STEP).await;
@@ -198,7 +198,7 @@ impl<W: World> Drain<'_, W> {
         }
         if let Waited::TimeIsUp(connections) = waited {
             tracing::warn!(
-                pod = %record.pod, connections, waited = ?agent.policy.drain_deadline,
+                pod = %record.pod, connections, waited = ?agent.policy.leave_deadline,
                 "the pod leaves the mesh although connections are captured, or peers are still \
                  sent to it by tunnel; these are cut"
             );

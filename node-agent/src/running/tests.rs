@@ -50,7 +50,7 @@ impl Bench {
             admission_deadline: PATIENCE,
             certificate_wait: PATIENCE,
             on_missing_certificate: OnMissingCertificate::Hold,
-            drain_deadline: PATIENCE,
+            leave_deadline: PATIENCE,
 
             pod_lookup: Duration::from_secs(50),
             on_unknown: node_agent_enrollment::OnUnknown::Fail,
@@ -315,7 +315,7 @@ const SETTLED_AND_MORE: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
 async fn what_does_not_end_is_cut_after_the_deadline() {
-    let bench = Bench::with(|policy| policy.drain_deadline = Duration::from_millis(50)).started();
+    let bench = Bench::with(|policy| policy.leave_deadline = Duration::from_millis(50)).started();
     bench.list("ambient");
     bench.is_in().await;
     bench.world.state().connections = 3;

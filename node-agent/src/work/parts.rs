@@ -98,7 +98,7 @@ fn follow_mesh(
     let store = Arc::new(MeshStore::new());
     let mut status = None;
     if let Some(server) = &settings.xds_address {
-        let pending = readiness.task("first state from the control plane");
+        let pending = readiness.task_of_members("first state from the control plane");
         let (store, telemetry) = (Arc::clone(&store), telemetry.clone());
         status = Some(control_plane::follow(
             settings, server, store, telemetry, pending, tasks,

@@ -77,7 +77,16 @@ async fn an_agent_that_starts_or_stops_enrols_nobody() {
     let reply = bench.once(Request::Status, None).await;
     assert!(matches!(reply, Reply::NotReady { reason } if reason.contains("restore")));
     pending.done();
+    // The control plane may be a pod that has to start here.
+    let control_plane = bench.agent.readiness.task_of_members("control plane");
+    let failure = failed(bench.adding("c1", "p1").await.hear().await);
+    assert!(
+        failure.message.contains("control plane"),
+        "{}",
+        failure.message
+    );
     assert_eq!(bench.once(Request::Status, None).await, Reply::Ready);
+    control_plane.done();
     bench.agent.stop_enrolling(crate::agent::Stop::Now);
     let failure = failed(bench.adding("c1", "p1").await.hear().await);
     assert!(failure.message.contains("stopping"), "{}", failure.message);
