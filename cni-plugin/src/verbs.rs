@@ -241,9 +241,9 @@ fn status(settings: &Settings, started: Instant) -> Result<Outcome, CniError> {
         Ok(reply) => Err(failure::not_available(&out_of_turn(&reply, "STATUS"))),
         // The runtime would take the node for unready, start no pod, and so not the agent's either; and a node that is
         // unready for minutes loses all its pods. Those that start meanwhile fail one by one, at ADD.
-        Err(error) if settings.agent_is_a_pod() => {
-            Ok(Outcome::silent(format!("its own pod must be able to start: {error}")))
-        }
+        Err(error) if settings.agent_is_a_pod() => Ok(Outcome::silent(format!(
+            "its own pod must be able to start: {error}"
+        ))),
         Err(error) => Err(failure::not_available(&error)),
     }
 }

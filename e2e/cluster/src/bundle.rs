@@ -36,9 +36,15 @@ impl<'a> Bundle<'a> {
             .map(PathBuf::from)
             .context("AMBIENT_IMAGE_ARCHIVE is not set: hack/test sets it")?;
         cluster.import_image(&archive)?;
-        let bundle = Self { cluster };
+        let bundle = Self::on(cluster);
         bundle.upgrade(values, patience)?;
         Ok(bundle)
+    }
+
+    /// The one that is installed on a cluster.
+    #[must_use]
+    pub fn on(cluster: &'a Cluster) -> Self {
+        Self { cluster }
     }
 
     /// Installs the chart anew with these values, and waits until every node has a pod of it.

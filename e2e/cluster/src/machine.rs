@@ -141,6 +141,11 @@ impl Machine {
             .with_context(|| format!("on machine {}", self.name))
     }
 
+    /// Whether one of its programs was started by way of this process.
+    pub(crate) fn started(&self, pid: i32) -> bool {
+        self.lock().iter().any(|daemon| daemon.id().pid == pid)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Daemon>> {
         self.daemons.lock().unwrap_or_else(PoisonError::into_inner)
     }

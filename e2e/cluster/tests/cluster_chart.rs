@@ -151,7 +151,10 @@ fn the_chart_is_what_an_api_server_and_the_agent_take() {
 fn values_that_nobody_reads_are_refused() {
     let helm = Helm::new(&Programs::from_env().unwrap());
     for (wrong, named) in [
-        ("terminationGracePeriodSeconds=soon", "terminationGracePeriodSeconds"),
+        (
+            "terminationGracePeriodSeconds=soon",
+            "terminationGracePeriodSeconds",
+        ),
         ("platform=k4s", "platform"),
         ("imagePullSecret=one", "imagePullSecret"),
         ("ambient.ipv4=true", "ipv4"),
@@ -171,10 +174,16 @@ fn the_chart_mounts_what_the_agents_profiles_name() {
     for facts in CniProfile::all() {
         let name = format!("{:?}", facts.profile).to_lowercase();
         let manifests = helm.template(&format!("platform: {name}"));
-        for (key, place) in [("cniConfDir", facts.conf_dir), ("cniBinDir", facts.bin_dirs[0])] {
+        for (key, place) in [
+            ("cniConfDir", facts.conf_dir),
+            ("cniBinDir", facts.bin_dirs[0]),
+        ] {
             let (setting, mount) = (format!("{key}: {place}\n"), format!("{{path: \"{place}\","));
             for line in [setting, mount] {
-                assert!(manifests.contains(&line), "{name}: no {line} in {manifests}");
+                assert!(
+                    manifests.contains(&line),
+                    "{name}: no {line} in {manifests}"
+                );
             }
         }
     }

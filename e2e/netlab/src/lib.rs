@@ -40,7 +40,7 @@ pub use netns::{Netns, inside};
 pub use node::Node;
 pub use node_agent::Pair;
 pub use owntls::OwnTls;
-pub use parts::{AgentProcess, Part, agent_processes, end_agent_processes};
+pub use parts::{AgentProcess, Part, agent_processes, agent_processes_below, end_agent_processes};
 pub use pcap::{Family, PortTraffic, Traffic};
 pub use pod::{ExecOutput, Pod};
 pub use podspec::PodSpec;

@@ -68,6 +68,33 @@ pub fn agent_processes(netns: Option<&Path>, directory: &Path) -> Result<Vec<Age
     Ok(found)
 }
 
+/// All processes of agents that descend from a process, such as the first one of a machine.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn agent_processes_below(ancestor: ProcessId) -> Result<Vec<AgentProcess>> {
+    let mut found = Vec::new();
+    for id in ProcessId::all()? {
+        if !id.alive() || !executes_agent(id) || !descends(id, ancestor) {
+            continue;
+        }
+        if let (Some(part), Some(parent)) = (part_of(&id.command_line()), id.parent()) {
+            found.push(AgentProcess { id, part, parent });
+        }
+    }
+    Ok(found)
+}
+
+fn descends(mut id: ProcessId, ancestor: ProcessId) -> bool {
+    while let Some(parent) = id.parent().and_then(ProcessId::of) {
+        if parent == ancestor {
+            return true;
+        }
+        id = parent;
+    }
+    false
+}
+
 fn part_of(words: &[String]) -> Option<Part> {
     match words.get(1).map(String::as_str) {
         Some("run") => Some(Part::Holder),

@@ -63,6 +63,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   "logFormat" (ternary "json" "plain" .Values.logAsJson)
   "logLevel" .Values.logLevel
   "pods" "kubernetes"
+  "procDir" "/host/proc"
   "stateDir" "/run/ambient/state"
   "xdsAddress" (.Values.xdsAddress | default (include "ambient.istiod" .))
   "caAddress" (.Values.caAddress | default (include "ambient.istiod" .))

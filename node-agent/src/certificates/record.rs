@@ -52,6 +52,13 @@ impl From<SystemTime> for Seconds {
     }
 }
 
+impl From<Seconds> for SystemTime {
+    fn from(Seconds(since): Seconds) -> Self {
+        let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(since));
+        at.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
 impl PublicPart {
     /// Of the certificate that there is, if there is one.
     pub(crate) fn of(summary: &CertificateSummary) -> Option<Self> {

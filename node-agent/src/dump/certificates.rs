@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tunnel_credentials::{CertificateState, CertificateSummary};
+use tunnel_telemetry::utc;
 
 use crate::certificates::Known;
 
@@ -42,8 +43,8 @@ fn certificate(summary: &CertificateSummary, former: Option<&Known>) -> Value {
         "certChain": [{
             "pem": summary.chain_pem,
             "serialNumber": summary.serial,
-            "validFrom": summary.not_before.and_then(seconds),
-            "expirationTime": summary.not_after.and_then(seconds),
+            "validFrom": summary.not_before.map(utc),
+            "expirationTime": summary.not_after.map(utc),
         }],
         "rootCerts": [{ "pem": summary.roots_pem }],
         "formerWorker": former.map(former_worker),
@@ -67,8 +68,8 @@ fn former_worker(known: &Known) -> Value {
         json!({
             "pem": had.chain_pem,
             "serialNumber": had.serial_number,
-            "validFrom": had.not_before,
-            "expirationTime": had.not_after,
+            "validFrom": utc(had.not_before.into()),
+            "expirationTime": utc(had.not_after.into()),
             "issued": had.issued,
             "privateKey": "gone with the former worker",
         })

@@ -21,7 +21,8 @@ pub(super) struct Certificate {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Public {
-    expiration_time: Option<u64>,
+    /// RFC 3339.
+    expiration_time: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -35,18 +36,18 @@ impl Certificate {
     /// Valid until when, or waiting since when, and why.
     pub(super) fn line(&self) -> String {
         let mut line = format!("{}: ", self.identity);
-        let ends = self.cert_chain.iter().find_map(|one| one.expiration_time);
+        let ends = (self.cert_chain.iter()).find_map(|one| one.expiration_time.as_deref());
         let mut error = self.last_error.as_deref();
         if let Some(ends) = ends.filter(|_| self.state == "Available") {
-            add(&mut line, "valid until ", &time(ends));
+            add(&mut line, "valid until ", ends);
         } else {
             let since = self.since.map_or_else(|| "the start".to_owned(), time);
             add(&mut line, "waiting since ", &since);
             if let Some(former) = &self.former_worker {
                 let had = former.certificate.as_ref();
-                if let Some(ends) = had.and_then(|had| had.expiration_time) {
+                if let Some(ends) = had.and_then(|had| had.expiration_time.as_deref()) {
                     let what = "; that of the former worker, whose key is gone, ends ";
-                    add(&mut line, what, &time(ends));
+                    add(&mut line, what, ends);
                 }
                 error = error.or(former.last_error.as_deref());
             }
@@ -78,10 +79,10 @@ mod tests {
 
     #[test]
     fn each_says_until_when_or_since_when_and_why() {
-        let valid = json!([{"expirationTime": 1_709_251_200}]);
+        let valid = json!([{"expirationTime": "2024-03-01T00:00:00Z"}]);
         let none = json!([{"expirationTime": null}]);
         let former = json!({
-            "certificate": {"expirationTime": 951_782_400}, "lastError": "an earlier one",
+            "certificate": {"expirationTime": "2000-02-29T00:00:00Z"}, "lastError": "an earlier one",
         });
         let cases = [
             (

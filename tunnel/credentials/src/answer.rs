@@ -146,7 +146,7 @@ fn facts(leaf: &CertificateDer<'_>) -> Result<Facts, AnswerError> {
     Ok(Facts {
         not_before: system_time(validity.not_before.timestamp()),
         not_after: system_time(validity.not_after.timestamp()),
-        serial: format!("{:x}", parsed.tbs_certificate.serial),
+        serial: parsed.tbs_certificate.serial.to_string(),
     })
 }
 

@@ -14,7 +14,7 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// Its last moment. It must not be used for new connections after it.
     pub not_after: SystemTime,
-    /// Its serial number, hexadecimal.
+    /// Its serial number, decimal, as upstream's dump has it.
     pub serial: String,
     /// For connections this workload makes.
     pub client: Arc<rustls::ClientConfig>,
