@@ -8,6 +8,8 @@ use tunnel_hbone::{Meter, Pump, Pumped, Relay, StreamError};
 use tunnel_model::ResponseFlag;
 use tunnel_telemetry::{Connection, Outcome};
 
+use crate::standing::Watched;
+
 /// What is left of a connection to a pod after its decision has been carried out.
 pub(crate) enum Flow<M> {
     /// Between a peer's stream and the application.
@@ -38,15 +40,15 @@ impl<M: Counted> Future for Flow<M> {
                 (meter, relayed(result))
             }
         };
-        meter.into_connection().finish(Instant::now(), &outcome);
+        meter.finish(&outcome);
         Poll::Ready(())
     }
 }
 
 /// A meter that counts for log and metrics.
 pub(crate) trait Counted: Meter {
-    /// What it counted for.
-    fn into_connection(self) -> Connection;
+    /// Ends the connection it counted for.
+    fn finish(self, outcome: &Outcome);
 }
 
 /// Counts a connection whose application (or first connection) is downstream.
@@ -63,27 +65,46 @@ impl Meter for Outward {
 }
 
 impl Counted for Outward {
-    fn into_connection(self) -> Connection {
-        self.0
+    fn finish(self, outcome: &Outcome) {
+        self.0.finish(Instant::now(), outcome);
     }
 }
 
-/// Counts a connection whose application is upstream.
-pub(crate) struct Inward(pub Connection);
+/// Counts a stream of a peer's: its application is upstream.
+pub(crate) struct Inward(pub Watched);
 
 impl Meter for Inward {
     fn sent_by_app(&self, bytes: u64) {
-        self.0.add_sent(bytes);
+        self.0.count(|connection| connection.add_sent(bytes));
     }
 
     fn given_to_app(&self, bytes: u64) {
-        self.0.add_received(bytes);
+        self.0.count(|connection| connection.add_received(bytes));
     }
 }
 
 impl Counted for Inward {
-    fn into_connection(self) -> Connection {
-        self.0
+    fn finish(self, outcome: &Outcome) {
+        self.0.finish(outcome);
+    }
+}
+
+/// Counts a connection to a pod in clear, where the client is the first of the two.
+pub(crate) struct InClear(pub Watched);
+
+impl Meter for InClear {
+    fn sent_by_app(&self, bytes: u64) {
+        self.0.count(|connection| connection.add_received(bytes));
+    }
+
+    fn given_to_app(&self, bytes: u64) {
+        self.0.count(|connection| connection.add_sent(bytes));
+    }
+}
+
+impl Counted for InClear {
+    fn finish(self, outcome: &Outcome) {
+        self.0.finish(outcome);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::stream;
 use crate::tunnels::in_words;
 
 /// The peer of a tunnel.
+#[derive(Debug)]
 pub(crate) struct Peer {
     pub address: SourceAddr,
     pub called: SocketAddr,
@@ -52,7 +53,8 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
             incoming.respond.send_reset(h2::Reason::REFUSED_STREAM);
             return;
         }
-        streams.spawn(stream::serve(Rc::clone(&pod), Rc::clone(&peer), incoming));
+        let (pod, peer) = (Rc::clone(&pod), Rc::clone(&peer));
+        streams.spawn_at(|id| stream::serve(pod, peer, incoming, id));
     })
     .await;
     if let Err(error) = served {

@@ -33,6 +33,7 @@ mod probe;
 mod resend;
 mod settings;
 mod shard;
+mod standing;
 mod stock;
 mod stream;
 mod tunnels;

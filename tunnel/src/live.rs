@@ -7,14 +7,24 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tunnel_decide::Refusal;
+
+use crate::standing::Standing;
 
 /// Connections under way. Each is a task; ending the task ends the connection, and what the task
 /// held says so in log and metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     next: Cell<u64>,
-    tasks: RefCell<HashMap<u64, AbortHandle>>,
+    tasks: RefCell<HashMap<u64, Place>>,
     room: Notify,
+}
+
+#[derive(Debug)]
+struct Place {
+    task: AbortHandle,
+    /// What it is judged by while it is open; none while it is set up, and of what is not judged.
+    standing: Option<Rc<Standing>>,
 }
 
 impl Live {
@@ -23,7 +33,16 @@ impl Live {
         self: &Rc<Self>,
         connection: impl Future<Output = ()> + 'static,
     ) -> AbortHandle {
+        self.spawn_at(|_| connection)
+    }
+
+    /// The same, and tells the connection by which number it is on the list.
+    pub(crate) fn spawn_at<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        connection: impl FnOnce(u64) -> F,
+    ) -> AbortHandle {
         let id = self.next.replace(self.next.get() + 1);
+        let connection = connection(id);
         let leave = Leave {
             live: Rc::clone(self),
             id,
@@ -33,8 +52,50 @@ impl Live {
             connection.await;
         });
         let handle = task.abort_handle();
-        self.tasks.borrow_mut().insert(id, handle.clone());
+        let place = Place {
+            task: handle.clone(),
+            standing: None,
+        };
+        self.tasks.borrow_mut().insert(id, place);
         handle
+    }
+
+    /// A connection was let through: from now on it is judged whenever its pod's policies change.
+    pub(crate) fn stand(&self, id: u64, standing: &Rc<Standing>) {
+        if let Some(place) = self.tasks.borrow_mut().get_mut(&id) {
+            place.standing = Some(Rc::clone(standing));
+        }
+    }
+
+    /// Whether any connection was let through.
+    pub(crate) fn any_standing(&self) -> bool {
+        let tasks = self.tasks.borrow();
+        tasks.values().any(|place| place.standing.is_some())
+    }
+
+    /// The numbers of connections that were let through.
+    pub(crate) fn standing(&self) -> Vec<u64> {
+        let tasks = self.tasks.borrow();
+        let stands = |(id, place): (&u64, &Place)| place.standing.is_some().then_some(*id);
+        tasks.iter().filter_map(stands).collect()
+    }
+
+    /// Judges one, if it is still there, and ends it if it is refused: whoever waits for its bytes
+    /// is told by a reset, and log and metrics by what the connection holds.
+    pub(crate) fn judge(&self, id: u64, judge: impl FnOnce(&Standing) -> Option<Refusal>) {
+        let refused = {
+            let tasks = self.tasks.borrow();
+            let Some(Place { task, standing }) = tasks.get(&id) else {
+                return;
+            };
+            standing.as_ref().and_then(|standing| {
+                standing.cut(judge(standing)?);
+                Some(task.clone())
+            })
+        };
+        if let Some(task) = refused {
+            task.abort();
+        }
     }
 
     /// Connections now.
@@ -51,7 +112,8 @@ impl Live {
 
     /// Ends every connection at once.
     pub(crate) fn abort_all(&self) {
-        let tasks: Vec<_> = self.tasks.borrow().values().cloned().collect();
+        let handle = |place: &Place| place.task.clone();
+        let tasks: Vec<_> = self.tasks.borrow().values().map(handle).collect();
         for task in tasks {
             task.abort();
         }

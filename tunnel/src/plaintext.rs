@@ -12,19 +12,25 @@ use tunnel_sockets::original_destination;
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, Outcome, Security};
 
 use crate::application::connect_app;
-use crate::flow::{Flow, Outward};
+use crate::flow::{Flow, InClear};
 use crate::outbound::refused;
 use crate::pod::{NOT_DISCOVERED, Pod};
+use crate::standing::{Client, Standing, Watched};
 use crate::stream::report_dry_run;
 
-/// Serves one connection to its end.
-pub(crate) async fn serve(pod: Rc<Pod>, client: AppStream, peer: SocketAddr) {
-    if let Some(flow) = Box::pin(set_up(pod, client, peer)).await {
+/// Serves one connection to its end; `id` is its number among the pod's.
+pub(crate) async fn serve(pod: Rc<Pod>, client: AppStream, peer: SocketAddr, id: u64) {
+    if let Some(flow) = Box::pin(set_up(pod, client, peer, id)).await {
         flow.await;
     }
 }
 
-async fn set_up(pod: Rc<Pod>, client: AppStream, peer: SocketAddr) -> Option<Flow<Outward>> {
+async fn set_up(
+    pod: Rc<Pod>,
+    client: AppStream,
+    peer: SocketAddr,
+    id: u64,
+) -> Option<Flow<InClear>> {
     let started = Instant::now();
     let Ok(original) = original_destination(&client) else {
         pod.refuse_early(
@@ -50,13 +56,12 @@ async fn set_up(pod: Rc<Pod>, client: AppStream, peer: SocketAddr) -> Option<Flo
     let verdict = tunnel_decide::inbound_plaintext(
         &snapshot,
         &PlaintextFacts {
-            own,
+            own: Arc::clone(&own),
             source: SourceAddr::new(peer),
             original_dst,
             network: Arc::clone(&pod.context.settings.network),
         },
     );
-    drop(snapshot);
     match verdict {
         InboundVerdict::Deliver {
             next_hop,
@@ -65,7 +70,12 @@ async fn set_up(pod: Rc<Pod>, client: AppStream, peer: SocketAddr) -> Option<Flo
             by: _,
         } => {
             report_dry_run(&pod, &dry_run);
-            deliver(pod, client, peer, next_hop, parties, started).await
+            let connection = open(&pod, peer, next_hop, parties, started);
+            let standing = Standing::new(Client::Unknown(peer.ip()), next_hop);
+            pod.stand(&pod.live.plaintext, id, &standing, (&snapshot, &own));
+            drop(snapshot);
+            let connection = Watched::new(connection, standing);
+            deliver(pod, client, peer, next_hop, connection).await
         }
         InboundVerdict::Refuse(refusal) => {
             let to = NextHop::new(original_dst.get());
@@ -81,21 +91,19 @@ async fn deliver(
     client: AppStream,
     peer: SocketAddr,
     to: NextHop,
-    parties: Parties,
-    started: Instant,
-) -> Option<Flow<Outward>> {
-    let connection = open(&pod, peer, to, parties, started);
+    connection: Watched,
+) -> Option<Flow<InClear>> {
     match connect_app(&pod, peer, to).await {
         Ok(app) => {
             // Here the client is downstream, and the first of the two.
-            Some(Flow::Plain(Relay::new(client, app, Outward(connection))))
+            Some(Flow::Plain(Relay::new(client, app, InClear(connection))))
         }
         Err(error) => {
             let failed = Outcome::Failed {
                 flag: ResponseFlag::Connect,
                 error,
             };
-            connection.finish(Instant::now(), &failed);
+            connection.finish(&failed);
             None
         }
     }

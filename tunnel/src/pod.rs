@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::farewell::Farewell;
 use crate::live::{Live, Lives};
 use crate::pool::Pool;
+use crate::standing::Judged;
 use crate::stock::Stock;
 use crate::{inbound, outbound, plaintext};
 
@@ -52,6 +53,8 @@ pub(crate) struct Pod {
     pub tunnels: Rc<Live>,
     pub strangers: Strangers,
     pub farewell: Farewell,
+    /// By what the connections that were let in are judged.
+    pub judged: RefCell<Option<Judged>>,
     own: RefCell<Option<(u64, Arc<Workload>)>>,
     acceptors: RefCell<Vec<AbortHandle>>,
 }
@@ -75,6 +78,7 @@ impl Pod {
             tunnels: Rc::default(),
             strangers,
             farewell: Farewell::default(),
+            judged: RefCell::default(),
             own: RefCell::default(),
             acceptors: RefCell::default(),
         })
@@ -137,7 +141,7 @@ impl Pod {
             Port::InboundPlaintext => {
                 let client = AppStream::accepted(stream);
                 let live = &self.live.plaintext;
-                live.spawn(plaintext::serve(pod, client, peer));
+                live.spawn_at(|id| plaintext::serve(pod, client, peer, id));
             }
             Port::InboundHbone => {
                 let ticket = self.strangers.ticket();
@@ -229,7 +233,8 @@ impl Pod {
         }
     }
 
-    fn own_in(&self, snapshot: &Snapshot) -> Option<Arc<Workload>> {
+    /// The pod's own workload in a snapshot.
+    pub(crate) fn own_in(&self, snapshot: &Snapshot) -> Option<Arc<Workload>> {
         if let Some((version, own)) = &*self.own.borrow()
             && *version == snapshot.version()
         {

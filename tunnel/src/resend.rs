@@ -171,9 +171,7 @@ impl Future for Outgoing {
                 (meter, relayed(result))
             }
         };
-        meter
-            .into_connection()
-            .finish(std::time::Instant::now(), &outcome);
+        meter.finish(&outcome);
         Poll::Ready(())
     }
 }

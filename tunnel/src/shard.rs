@@ -15,6 +15,7 @@ use crate::drain;
 use crate::pod::{Pod, PodFacts};
 use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
+use crate::standing::{self, Pods};
 
 pub(crate) enum Command {
     Admit {
@@ -91,7 +92,10 @@ impl Shard {
 }
 
 async fn run(context: Rc<Context>, mut inbox: mpsc::UnboundedReceiver<Command>) {
-    let mut pods: HashMap<Arc<str>, Rc<Pod>> = HashMap::new();
+    let pods = Pods::default();
+    let mesh = context.parts.mesh.clone();
+    // It ends with the thread.
+    tokio::task::spawn_local(standing::keep(Rc::clone(&pods), mesh));
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Admit {
@@ -100,12 +104,11 @@ async fn run(context: Rc<Context>, mut inbox: mpsc::UnboundedReceiver<Command>) 
                 reply,
             } => {
                 // An answer nobody waits for any more is dropped.
-                reply
-                    .send(admit(&mut pods, &context, facts, listeners))
-                    .ok();
+                let admitted = admit(&mut pods.borrow_mut(), &context, facts, listeners);
+                reply.send(admitted).ok();
             }
             Command::Release { key, reply } => {
-                let known = pods.remove(&key);
+                let known = pods.borrow_mut().remove(&key);
                 // A task: it takes as long as peers take to be told.
                 tokio::task::spawn_local(async move {
                     if let Some(pod) = &known {
@@ -116,11 +119,11 @@ async fn run(context: Rc<Context>, mut inbox: mpsc::UnboundedReceiver<Command>) 
             }
             Command::Count { reply } => {
                 let count = |(key, pod): (&Arc<str>, &Rc<Pod>)| (Arc::clone(key), pod.live.count());
-                reply.send(pods.iter().map(count).collect()).ok();
+                reply.send(pods.borrow().iter().map(count).collect()).ok();
             }
             Command::Drain { deadline, reply } => {
                 // A task: pods that leave meanwhile must not wait for it.
-                let pods: Vec<_> = pods.values().cloned().collect();
+                let pods: Vec<_> = pods.borrow().values().cloned().collect();
                 tokio::task::spawn_local(async move {
                     reply.send(drain::process(&pods, deadline).await).ok();
                 });
@@ -130,7 +133,7 @@ async fn run(context: Rc<Context>, mut inbox: mpsc::UnboundedReceiver<Command>) 
                 deadline,
                 reply,
             } => {
-                let pod = pods.get(&key).cloned();
+                let pod = pods.borrow().get(&key).cloned();
                 tokio::task::spawn_local(async move {
                     let left = match pod {
                         Some(pod) => drain::pod(pod, deadline).await,

@@ -10,7 +10,7 @@ use h2::server::SendResponse;
 use http::{HeaderValue, Request, Response, StatusCode};
 use tunnel_decide::{InboundFacts, InboundVerdict};
 use tunnel_hbone::{Accepted, Incoming, Pump, StreamGuard};
-use tunnel_model::{NextHop, Parties, ResponseFlag, Workload};
+use tunnel_model::{NextHop, Parties, ResponseFlag, Snapshot, Workload};
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
 
 use crate::application::connect_app;
@@ -18,15 +18,16 @@ use crate::flow::{Flow, Inward};
 use crate::inbound::Peer;
 use crate::outbound::refused;
 use crate::pod::{NOT_DISCOVERED, Pod};
+use crate::standing::{Client, Standing, Watched};
 
-/// Serves one stream to its end.
-pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) {
-    if let Some(flow) = Box::pin(set_up(pod, peer, incoming)).await {
+/// Serves one stream to its end; `id` is its number among the pod's.
+pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming, id: u64) {
+    if let Some(flow) = Box::pin(set_up(pod, peer, incoming, id)).await {
         flow.await;
     }
 }
 
-async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) -> Option<Flow<Inward>> {
+async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming, id: u64) -> Option<Flow<Inward>> {
     let started = Instant::now();
     let Incoming {
         request,
@@ -53,6 +54,10 @@ async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) -> Option<Flow
         } => {
             report_dry_run(&pod, &dry_run);
             let connection = open(&pod, &peer, next_hop, parties, started);
+            let standing = Standing::new(Client::Peer(Rc::clone(&peer)), next_hop);
+            let by = (&*decided.snapshot, &decided.own);
+            pod.stand(&pod.live.streams, id, &standing, by);
+            let connection = Watched::new(connection, standing);
             let (own, body) = (decided.own, request.into_body());
             deliver(
                 &pod,
@@ -85,6 +90,7 @@ async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming) -> Option<Flow
 
 struct Decided {
     verdict: InboundVerdict,
+    snapshot: Arc<Snapshot>,
     own: Arc<Workload>,
 }
 
@@ -115,7 +121,11 @@ async fn decide(
         network: Arc::clone(&pod.context.settings.network),
     };
     let verdict = tunnel_decide::inbound_hbone(&snapshot, &facts);
-    Ok(Decided { verdict, own })
+    Ok(Decided {
+        verdict,
+        snapshot,
+        own,
+    })
 }
 
 /// A stream that may go to the application.
@@ -130,15 +140,15 @@ async fn deliver(
     pod: &Rc<Pod>,
     peer: &Peer,
     to: NextHop,
-    connection: Connection,
+    connection: Watched,
     stream: Wanted,
 ) -> Option<Flow<Inward>> {
-    let failed = |connection: Connection, error: String| {
+    let failed = |connection: Watched, error: String| {
         let outcome = Outcome::Failed {
             flag: ResponseFlag::Connect,
             error,
         };
-        connection.finish(Instant::now(), &outcome);
+        connection.finish(&outcome);
     };
     let app = match connect_app(pod, peer.address.get(), to).await {
         Ok(app) => app,

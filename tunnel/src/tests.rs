@@ -28,12 +28,14 @@ fn what_a_connection_costs() {
         ),
         (
             "plaintext",
-            size3(|p: Rc<Pod>, s: AppStream, a: SocketAddr| crate::plaintext::serve(p, s, a)),
+            size4(|p: Rc<Pod>, s: AppStream, a: SocketAddr, n: u64| {
+                crate::plaintext::serve(p, s, a, n)
+            }),
             800,
         ),
         (
             "stream",
-            size3(|p: Rc<Pod>, q: Rc<Peer>, i: Incoming| crate::stream::serve(p, q, i)),
+            size4(|p: Rc<Pod>, q: Rc<Peer>, i: Incoming, n: u64| crate::stream::serve(p, q, i, n)),
             1000,
         ),
         (

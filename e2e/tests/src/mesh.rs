@@ -145,6 +145,19 @@ impl Mesh {
         self
     }
 
+    /// A policy for a whole namespace, or with the scope `Global` for all.
+    #[must_use]
+    pub fn wide_policy(mut self, name: &str, namespace: &str, scope: &str, rules: &Value) -> Self {
+        self.policies.push(json!({
+            "name": name,
+            "namespace": namespace,
+            "scope": scope,
+            "action": "Deny",
+            "rules": rules,
+        }));
+        self
+    }
+
     /// Refuses plaintext to a pod, as istiod's translation of STRICT does.
     #[must_use]
     pub fn strict(self, pod: &Pod) -> Self {

@@ -13,6 +13,7 @@ mod outbound;
 mod plaintext;
 pub mod policy;
 mod refusal;
+mod standing;
 mod upstream;
 mod waypoint;
 
@@ -22,6 +23,7 @@ pub use outbound::{HboneRoute, OutboundFacts, OutboundVerdict, PassthroughRoute,
 pub use plaintext::{PlaintextFacts, inbound_plaintext};
 pub use policy::{AllowedBy, DryRun, PolicyFacts, PolicyVerdict};
 pub use refusal::{DecidedBy, Refusal, RefusalReason};
+pub use standing::{InForce, Missing};
 
 /// The port on which tunnels are taken.
 pub const HBONE_PORT: u16 = 15008;

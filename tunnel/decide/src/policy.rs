@@ -1,6 +1,7 @@
 //! What policies mean.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tunnel_model::{
     Action, Clause, Identity, IpNetwork, Match, Policy, PolicyKey, PolicyRules, Rule,
@@ -76,44 +77,46 @@ pub fn evaluate(snapshot: &Snapshot, own: &Workload, facts: &PolicyFacts<'_>) ->
             dry_run: Vec::new(),
         };
     }
-    let with = |action: Action, dry_run: bool| {
+    let policies = policies.filter_map(Result::ok);
+    let trial = |action: Action| {
         policies
             .clone()
-            .filter_map(Result::ok)
-            .filter(move |policy| policy.action == action && policy.dry_run == dry_run)
+            .filter(move |policy| policy.action == action && policy.dry_run)
     };
-    let dry_run = warn(with(Action::Deny, true), with(Action::Allow, true), facts);
-    if let Some(policy) = with(Action::Deny, false).find(|policy| applies(policy, facts)) {
-        return PolicyVerdict::Deny {
-            reason: denied_by(policy),
-            dry_run,
-        };
+    let dry_run = warn(trial(Action::Deny), trial(Action::Allow), facts);
+    match enforce(policies.filter(|policy| !policy.dry_run), facts) {
+        Ok(by) => PolicyVerdict::Allow { by, dry_run },
+        Err(reason) => PolicyVerdict::Deny { reason, dry_run },
     }
-    let mut allows = with(Action::Allow, false).peekable();
+}
+
+/// The verdict of policies that are in force: first those that refuse, then those that let through.
+pub(crate) fn enforce<'a>(
+    policies: impl Iterator<Item = &'a Arc<Policy>> + Clone,
+    facts: &PolicyFacts<'_>,
+) -> Result<AllowedBy, RefusalReason> {
+    let with = |action: Action| {
+        policies
+            .clone()
+            .filter(move |policy| policy.action == action)
+    };
+    if let Some(policy) = with(Action::Deny).find(|policy| applies(policy, facts)) {
+        return Err(denied_by(policy));
+    }
+    let mut allows = with(Action::Allow).peekable();
     if allows.peek().is_none() {
-        return PolicyVerdict::Allow {
-            by: AllowedBy::NoPolicy,
-            dry_run,
-        };
+        return Ok(AllowedBy::NoPolicy);
     }
-    match allows.find(|policy| applies(policy, facts)) {
-        Some(policy) => PolicyVerdict::Allow {
-            by: AllowedBy::Policy(policy.key()),
-            dry_run,
-        },
-        None => PolicyVerdict::Deny {
-            reason: RefusalReason::NotAllowed,
-            dry_run,
-        },
-    }
+    allows
+        .find(|policy| applies(policy, facts))
+        .map(|policy| AllowedBy::Policy(policy.key()))
+        .ok_or(RefusalReason::NotAllowed)
 }
 
 /// The workload as the snapshot knows it now: by uid, or by address if discovery calls the same
 /// pod by another uid than the node did; else as given.
 pub(crate) fn current<'a>(snapshot: &'a Snapshot, own: &'a Workload) -> &'a Workload {
-    let same = |known: &&'a std::sync::Arc<Workload>| {
-        known.name == own.name && known.identity == own.identity
-    };
+    let same = |known: &&'a Arc<Workload>| known.name == own.name && known.identity == own.identity;
     let by_address = || {
         let mut known = own
             .ips
@@ -132,14 +135,14 @@ fn denied_by(policy: &Policy) -> RefusalReason {
         PolicyRules::Valid(_) => RefusalReason::DeniedByPolicy(policy.key()),
         PolicyRules::Malformed { why } => RefusalReason::DeniedByMalformedPolicy {
             policy: policy.key(),
-            why: std::sync::Arc::clone(why),
+            why: Arc::clone(why),
         },
     }
 }
 
 fn warn<'a>(
-    denies: impl Iterator<Item = &'a std::sync::Arc<Policy>>,
-    allows: impl Iterator<Item = &'a std::sync::Arc<Policy>>,
+    denies: impl Iterator<Item = &'a Arc<Policy>>,
+    allows: impl Iterator<Item = &'a Arc<Policy>>,
     facts: &PolicyFacts<'_>,
 ) -> Vec<DryRun> {
     let denying = denies.filter(|policy| applies(policy, facts));

@@ -61,6 +61,9 @@ pub enum RefusalReason {
         "connection closed due to policy rejection: policy {0} is attached to the workload but has not been received"
     )]
     PolicyMissing(PolicyKey),
+    /// It was let through, and is refused by what applies since.
+    #[error("connection closed due to policy change: {0}")]
+    PolicyChange(Box<Self>),
     /// The peer shows another identity than the owner of the address it comes from.
     #[error("identity mismatch: {source_ip} belongs to {owner}, the peer is {peer}")]
     PeerIdentity {
@@ -182,6 +185,7 @@ impl RefusalReason {
             | Self::DeniedByMalformedPolicy { policy, .. }
             | Self::PolicyMissing(policy) => DecidedBy::Policy(policy.clone()),
             Self::NotAllowed => DecidedBy::AllowPolicies,
+            Self::PolicyChange(why) => why.decided_by(),
             Self::PeerIdentity { .. } => DecidedBy::Identity,
             Self::IpMismatch { .. } => DecidedBy::Destination,
             Self::InvalidAuthority(_) | Self::NotFromOutside(_) => DecidedBy::Protocol,
