@@ -27,6 +27,7 @@ pub(crate) struct Agent<W> {
     /// What the agent does of its own accord.
     pub(crate) activity: Activity,
     stopping: AtomicBool,
+    was_ready: AtomicBool,
     /// Why pods that run were not found, by name.
     unfound: watch::Sender<BTreeMap<String, String>>,
     complaints: mpsc::Sender<Warning>,
@@ -97,6 +98,7 @@ impl<W> Agent<W> {
             policy,
             activity: Activity::default(),
             stopping: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
             unfound: watch::Sender::default(),
             complaints,
             complained: Mutex::new(Some(complained)),
@@ -151,11 +153,19 @@ impl<W> Agent<W> {
         starting(&self.readiness.pending())
     }
 
-    /// Why the runtime should hold all pods back, if so. It takes the whole node for unready then: what keeps only pods of
-    /// the mesh is no reason, or the control plane that is waited for could not start here; nor is an agent that makes
-    /// room for the next.
+    /// Why the runtime should hold all pods back, if so. It takes the whole node for unready then, so there is no reason
+    /// but the first start since the node's boot: an agent that was restarted is back before pods have waited long. What
+    /// keeps only pods of the mesh is none either, or the control plane that is waited for could not start here.
     pub(crate) fn serves_nobody(&self) -> Option<String> {
+        if self.was_ready.load(Ordering::Relaxed) {
+            return None;
+        }
         starting(&self.readiness.pending_for_all())
+    }
+
+    /// Some agent of this node was ready since the node's boot.
+    pub(crate) fn note_ready(&self) {
+        self.was_ready.store(true, Ordering::Relaxed);
     }
 }
 

@@ -82,7 +82,7 @@ async fn live(
     let readiness = Readiness::default();
     let (recorded, directory) = recorded(&settings)?;
     let (keeper, former) = Keeper::load(directory.clone());
-    let (writer, state_thread) = StateWriter::start(directory)?;
+    let (writer, state_thread) = StateWriter::start(directory.clone())?;
     let (pods, owner) = Pods::start(writer.clone());
     tasks.spawn(owner);
     let Linked {
@@ -120,6 +120,7 @@ async fn live(
         parts,
         keeper,
         source,
+        directory,
     };
     let driver = Driver::start(own, plugin, &settings, recorded, &mut tasks);
     let obedience = Obedience {

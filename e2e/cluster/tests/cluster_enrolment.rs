@@ -27,7 +27,12 @@ fn labels_take_running_pods_in_and_out_without_a_gap() {
         account("shop", "client"),
         account("shop", "server"),
         pod("shop", "client", &nodes[0], &[]),
-        pod("shop", "server", &nodes[1], &["serve", "--http", "8080", "--echo", "9000"]),
+        pod(
+            "shop",
+            "server",
+            &nodes[1],
+            &["serve", "--http", "8080", "--echo", "9000"],
+        ),
         service("shop", "server", &[(80, 8080), (90, 9000)]),
     ]);
     cluster.apply(&shop).unwrap();

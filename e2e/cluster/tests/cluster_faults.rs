@@ -99,14 +99,19 @@ impl Scene {
 const SERVES: [&str; 5] = ["serve", "--http", "8080", "--echo", "9000"];
 
 #[test]
-fn faults_one_by_one() {
+fn faults_of_the_agent() {
     let scene = Scene::set();
-    the_control_plane_goes_away(&scene);
-    the_api_server_hangs(&scene);
     the_worker_is_killed(&scene);
     both_are_killed(&scene);
     the_daemonset_is_rolled(&scene);
+}
+
+#[test]
+fn faults_of_others() {
+    let scene = Scene::set();
     istiod_refuses_to_sign(&scene);
+    the_api_server_hangs(&scene);
+    the_control_plane_goes_away(&scene);
 }
 
 fn report(what: &str, outcome: &Outcome) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use node_agent_handover::{FromPredecessor, FromSuccessor, Kept, ToWorker};
+use node_agent_handover::{FromPredecessor, FromSuccessor, Kept, Site, ToWorker};
 
 use crate::channel::{Channel, ChannelError, Received};
 use crate::door::Door;
@@ -185,16 +185,24 @@ fn keep(holder: &mut Holder, kept: Kept, mut fds: Vec<OwnedFd>) -> io::Result<()
                 holder.plugin = Some(UnixListener::from(first));
             }
         }
-        Kept::Site { site } => {
-            let listener = TcpListener::from(first);
-            let wanted = holder.settings.sites.iter().find(|(ours, _)| *ours == site);
-            let here = listener.local_addr()?;
-            // The port decides: the kernel may have turned the address into its IPv4 form.
-            if wanted.is_some_and(|(_, address)| address.port() == here.port()) {
-                holder.sites.push((site, listener));
-            }
-        }
+        Kept::Site { site } => keep_site(holder, site, TcpListener::from(first))?,
         Kept::Door => holder.door = Some(Door::from_listener(first)),
+    }
+    Ok(())
+}
+
+fn keep_site(holder: &mut Holder, site: Site, listener: TcpListener) -> io::Result<()> {
+    let wanted = holder.settings.sites.iter().find(|(ours, _)| *ours == site);
+    let Some((_, address)) = wanted else {
+        return Ok(());
+    };
+    // Where its address is free, it listens in another network: that of the pod before. Whoever asks after this pod,
+    // such as the kubelet, asks here.
+    if let Ok(own) = bind_site(*address) {
+        holder.sites.push((site, own));
+    } else if address.port() == listener.local_addr()?.port() {
+        // The port decides: the kernel may have turned the address into its IPv4 form.
+        holder.sites.push((site, listener));
     }
     Ok(())
 }

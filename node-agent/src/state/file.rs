@@ -96,6 +96,17 @@ impl StateDir {
         flush(&self.path).map_err(failing("flush", &self.path))
     }
 
+    /// Whether an agent was ready here before. The directory does not outlive the node's boot.
+    pub(crate) fn was_ready(&self) -> bool {
+        self.path.join(READY).exists()
+    }
+
+    /// Says so to those that come after.
+    pub(crate) fn note_ready(&self) -> Result<(), StateError> {
+        let path = self.path.join(READY);
+        write_private(&path, b"").map_err(failing("write", &path))
+    }
+
     fn set_aside(&self, name: &str, why: &str) -> Result<String, StateError> {
         let (from, to) = (
             self.path.join(name),
@@ -128,6 +139,9 @@ fn keep_previous(current: &Path, previous: &Path) -> io::Result<()> {
     absent_is_fine(std::fs::remove_file(previous))?;
     absent_is_fine(std::fs::hard_link(current, previous))
 }
+
+/// A file whose presence says that an agent was ready since the node's boot.
+const READY: &str = "ready";
 
 fn failing(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError + use<> {
     let path = path.to_owned();

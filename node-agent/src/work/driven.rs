@@ -24,7 +24,7 @@ use crate::certificates::Keeper;
 use crate::link::Holder;
 use crate::plugin::serve;
 use crate::pods::Pods;
-use crate::state::StateWriter;
+use crate::state::{StateDir, StateWriter};
 use crate::world::real::{Place, RealWorld};
 use crate::{report, restore, running, upkeep};
 
@@ -63,6 +63,7 @@ pub(super) struct Own {
     pub(super) parts: Parts,
     pub(super) keeper: Keeper,
     pub(super) source: Source,
+    pub(super) directory: StateDir,
 }
 
 impl Driver {
@@ -170,6 +171,7 @@ impl OwnDriver {
             parts,
             keeper,
             source,
+            directory,
         } = own;
         let restored = readiness.task("restore enrolled pods");
         let Parts {
@@ -197,6 +199,7 @@ impl OwnDriver {
         let roster = source.roster;
         let policy = Policy::from(settings);
         let agent = Arc::new(Agent::new(world, pods, writer, roster, readiness, policy));
+        tasks.spawn(note_ready(Arc::clone(&agent), directory));
         let waiting = restore::enter(&agent, recorded).await?;
         let mut driver = Self {
             agent: Arc::clone(&agent),
@@ -253,4 +256,15 @@ impl OwnDriver {
         }
         Ok(())
     }
+}
+
+/// Remembers on disk that an agent was ready since the node's boot.
+async fn note_ready(agent: Arc<Agent<RealWorld>>, directory: StateDir) {
+    if !directory.was_ready() {
+        agent.readiness.ready().await;
+        if let Err(error) = directory.note_ready() {
+            tracing::warn!(%error, "a restart will be taken for the first start since the node's boot");
+        }
+    }
+    agent.note_ready();
 }

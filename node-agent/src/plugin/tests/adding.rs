@@ -87,6 +87,11 @@ async fn an_agent_that_starts_or_stops_enrols_nobody() {
     );
     assert_eq!(bench.once(Request::Status, None).await, Reply::Ready);
     control_plane.done();
+    // A restart is over before the runtime should take the node for unready.
+    bench.agent.note_ready();
+    let again = bench.agent.readiness.task("restore");
+    assert_eq!(bench.once(Request::Status, None).await, Reply::Ready);
+    again.done();
     bench.agent.stop_enrolling(crate::agent::Stop::Now);
     let failure = failed(bench.adding("c1", "p1").await.hear().await);
     assert!(failure.message.contains("stopping"), "{}", failure.message);
