@@ -252,7 +252,10 @@ impl Book {
         let slot = self.slots.get_mut(id)?;
         let pause = match slot.phase {
             Phase::InFlight { again: true } => Duration::ZERO,
-            _ => slot.backoff.after_failure(jitter),
+            _ => {
+                let in_hand = slot.has_certificate();
+                slot.backoff.after_failure(in_hand, jitter)
+            }
         };
         slot.phase = Phase::Paused(now + pause);
         slot.publish

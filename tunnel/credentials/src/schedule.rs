@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(150);
+/// Traffic is held as long as there is no certificate.
+const LONGEST_WITHOUT: Duration = Duration::from_secs(15);
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 
 /// A throw of the dice, 0 to 1000 inclusive.
@@ -41,12 +43,18 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Counts a failure and says how long to wait: 1 s, 2 s, 4 s … each ±20 %, at most 150 s.
-    pub(crate) fn after_failure(&mut self, jitter: Jitter) -> Duration {
+    /// Counts a failure and says how long to wait: 1 s, 2 s, 4 s … each ±20 %, at most 150 s; at most 15 s while there
+    /// is no certificate to go on with.
+    pub(crate) fn after_failure(&mut self, in_hand: bool, jitter: Jitter) -> Duration {
+        let longest = if in_hand {
+            LONGEST_PAUSE
+        } else {
+            LONGEST_WITHOUT
+        };
         let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
         let share = 800 + jitter.0 * 2 / 5;
-        per_mille(pause.min(LONGEST_PAUSE), share).min(LONGEST_PAUSE)
+        per_mille(pause.min(longest), share).min(longest)
     }
 
     pub(crate) fn reset(&mut self) {
@@ -118,25 +126,32 @@ mod tests {
         let mut backoff = Backoff::default();
         let middle = Jitter(500);
         let pauses: Vec<u64> = (0..10)
-            .map(|_| backoff.after_failure(middle).as_secs())
+            .map(|_| backoff.after_failure(true, middle).as_secs())
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 150, 150]);
+        assert_eq!(
+            backoff.after_failure(false, middle),
+            Duration::from_secs(15)
+        );
         backoff.reset();
-        assert_eq!(backoff.after_failure(middle), Duration::from_secs(1));
+        assert_eq!(
+            backoff.after_failure(false, middle),
+            Duration::from_secs(1)
+        );
     }
 
     #[test]
     fn pauses_are_spread_by_a_fifth_and_never_exceed_the_longest() {
         assert_eq!(
-            Backoff::default().after_failure(LEAST),
+            Backoff::default().after_failure(true, LEAST),
             Duration::from_millis(800)
         );
         assert_eq!(
-            Backoff::default().after_failure(MOST),
+            Backoff::default().after_failure(true, MOST),
             Duration::from_millis(1200)
         );
         let mut backoff = Backoff { failures: 1000 };
-        assert_eq!(backoff.after_failure(MOST), LONGEST_PAUSE);
-        assert_eq!(backoff.after_failure(LEAST), Duration::from_secs(120));
+        assert_eq!(backoff.after_failure(true, MOST), LONGEST_PAUSE);
+        assert_eq!(backoff.after_failure(true, LEAST), Duration::from_secs(120));
     }
 }
