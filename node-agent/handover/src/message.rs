@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use node_agent_redirect::{Backend, RedirectPlan};
+use node_agent_redirect::{Backend, Exemption, RedirectPlan};
 use serde::{Deserialize, Serialize};
 
 use crate::version::Spoken;
@@ -102,6 +102,18 @@ pub enum Job {
         /// The pods.
         pods: Vec<Sought>,
     },
+    /// Bring the chain in the node's own namespace to this: the node's probes of these addresses are
+    /// not captured. Without a namespace, which the holder knows. Since version 4.
+    Exempt {
+        /// The addresses.
+        exemption: Exemption,
+        /// Those before, if they are known: how the kernel differs from them is said.
+        before: Option<Exemption>,
+        /// Where the rules are to be; found out if it is not said.
+        backend: Option<Backend>,
+        /// Where they are to be if nothing in the namespace says it.
+        otherwise: Backend,
+    },
 }
 
 /// A pod that is looked for.
@@ -149,6 +161,13 @@ pub enum JobDone {
     Count(usize),
     /// Where pods run, in the order in which they were asked for.
     Located(Vec<Located>),
+    /// The node's probes are exempt.
+    Exempted {
+        /// Where the rules are.
+        backend: Backend,
+        /// How what was there differed from what was to be there before.
+        changed: Vec<String>,
+    },
     /// Nothing more is to be said.
     Done,
 }
@@ -187,6 +206,10 @@ impl Ask {
                 job: Job::Locate { .. },
                 ..
             } => 3,
+            Self::Job {
+                job: Job::Exempt { .. },
+                ..
+            } => 4,
             _ => 1,
         }
     }

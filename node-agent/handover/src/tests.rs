@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use node_agent_redirect::{Backend, Exemption};
+
 use super::*;
 
 #[test]
@@ -68,6 +70,13 @@ fn only_what_is_new_needs_a_new_holder() {
     let job = |job| Ask::Job { job, within_ms: 1 };
     assert_eq!(job(Job::Addresses).since(), 1);
     assert_eq!(job(Job::Locate { pods: Vec::new() }).since(), 3);
+    let exempt = Job::Exempt {
+        exemption: Exemption::default(),
+        before: None,
+        backend: None,
+        otherwise: Backend::Nft,
+    };
+    assert_eq!(job(exempt).since(), 4);
     let path = Ask::Namespace { path: "/".into() };
     assert_eq!(path.since(), 1);
 }

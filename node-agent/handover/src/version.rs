@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The versions this build speaks.
-pub const SPOKEN: Spoken = Spoken { min: 1, max: 3 };
+pub const SPOKEN: Spoken = Spoken { min: 1, max: 4 };
 
 /// A range of versions, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

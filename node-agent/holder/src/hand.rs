@@ -11,12 +11,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::pipe2;
 use node_agent_handover::{Answer, Job, JobDone, Located, MAX_MESSAGE, Sought};
-use node_agent_namespace::{self as namespace, Found, Netns, Whereabouts};
+use node_agent_namespace::{self as namespace, Exempted, Found, Netns, Wanted, Whereabouts};
 
 use crate::process::{Forked, Watched, exit_at_once, fork};
 
 /// A hand may take this long beyond its own deadline to say so.
 const GRACE: Duration = Duration::from_secs(3);
+/// So many differences are told: who flushes a table changes a rule for each pod.
+const TOLD: usize = 8;
 /// An answer is not longer.
 const MAX_ANSWER: u64 = MAX_MESSAGE as u64;
 
@@ -139,6 +141,20 @@ fn work(job: &Job, netns: Option<OwnedFd>, places: &Whereabouts, until: Instant)
         Job::Detect { plan } => namespace::detect_backend(plan, until)
             .map(JobDone::Detected)
             .map_err(|error| lasting(error.to_string())),
+        Job::Exempt {
+            exemption,
+            before,
+            backend,
+            otherwise,
+        } => {
+            let wanted = Wanted {
+                exemption,
+                before: before.as_ref(),
+                backend: *backend,
+                otherwise: *otherwise,
+            };
+            exempt(places, &wanted, until)
+        }
         _ => match netns.map(Netns::from_fd) {
             Some(Ok(netns)) => in_namespace(job, &netns, until),
             Some(Err(error)) => Err(lasting(error.to_string())),
@@ -173,12 +189,24 @@ fn locate(places: &Whereabouts, pods: &[Sought], until: Instant) -> Result<JobDo
     Ok(JobDone::Located(told.collect()))
 }
 
+fn exempt(places: &Whereabouts, wanted: &Wanted<'_>, until: Instant) -> Result<JobDone, Answer> {
+    let done = namespace::exempt(&places.proc, wanted, until);
+    let Exempted { backend, changed } = done.map_err(|error| passing(error.to_string()))?;
+    let more = changed.len().saturating_sub(TOLD);
+    let mut told: Vec<String> = changed.iter().take(TOLD).map(ToString::to_string).collect();
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    let changed = told;
+    Ok(JobDone::Exempted { backend, changed })
+}
+
 fn in_namespace(job: &Job, netns: &Netns, until: Instant) -> Result<JobDone, Answer> {
     fn failed<E: std::error::Error>(error: E) -> Answer {
         passing(error.to_string())
     }
     match job {
-        Job::Detect { .. } | Job::Locate { .. } => {
+        Job::Detect { .. } | Job::Locate { .. } | Job::Exempt { .. } => {
             Err(lasting("this needs no namespace".to_owned()))
         }
         Job::Addresses => namespace::addresses(netns)

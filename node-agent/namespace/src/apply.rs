@@ -1,6 +1,7 @@
 //! Installs a plan.
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use node_agent_redirect::{Backend, Family, PlanError, RedirectPlan};
@@ -8,7 +9,7 @@ use node_agent_redirect::{Backend, Family, PlanError, RedirectPlan};
 use crate::addresses::{Ipv6, ipv6_here};
 use crate::enter::{EnterError, enter};
 use crate::netns::Netns;
-use crate::process::{Job, Running, ToolError, wait};
+use crate::process::{Job, LOCK_OF_A_POD, Running, ToolError, wait};
 use crate::residue::Residue;
 use crate::routes;
 use crate::tools::{self, Purpose};
@@ -221,7 +222,8 @@ fn restore(
     text: String,
     deadline: Instant,
 ) -> Result<Running, ApplyError> {
-    start_restore(backend, family, text, deadline).map_err(ApplyError::Rules)
+    let lock = Path::new(LOCK_OF_A_POD);
+    start_restore(backend, family, text, lock, deadline).map_err(ApplyError::Rules)
 }
 
 /// Starts the tool that installs rules.
@@ -229,6 +231,7 @@ pub(crate) fn start_restore(
     backend: Backend,
     family: Family,
     input: String,
+    lock: &Path,
     deadline: Instant,
 ) -> Result<Running, ToolError> {
     let mut arguments = vec!["--noflush".to_owned()];
@@ -242,6 +245,7 @@ pub(crate) fn start_restore(
         program: tools::find(backend, family, Purpose::Restore)?,
         arguments,
         input,
+        lock: lock.to_owned(),
     })
 }
 

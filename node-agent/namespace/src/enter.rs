@@ -1,6 +1,7 @@
 //! Runs something inside a namespace.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use nix::sched::{CloneFlags, setns};
 
@@ -42,7 +43,15 @@ pub enum EnterError {
 /// # Errors
 /// When the namespace cannot be entered, or when `work` panics.
 pub fn enter<T: Send>(ns: &Netns, work: impl FnOnce() -> T + Send) -> Result<T, EnterError> {
-    let id = ns.id();
+    enter_descriptor(ns.as_fd(), ns.id(), work)
+}
+
+/// [`enter`], where the caller has made sure which namespace it is.
+pub(crate) fn enter_descriptor<T: Send>(
+    ns: BorrowedFd<'_>,
+    id: NetnsId,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, EnterError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("netns".into())

@@ -2,9 +2,10 @@
 //! that ends there, installs, checks and removes the packet rules and routes of a plan, lists its
 //! addresses; and passes namespace descriptors between processes.
 //!
-//! It refuses to touch a namespace that is the caller's own or the host's, to work past its
-//! deadline, and to leave a namespace half programmed: what it cannot complete in a fresh
-//! namespace it removes again. Connections that a running pod has open are not touched.
+//! It refuses to touch a namespace that is the caller's own or the host's, but for one chain there
+//! that exempts the node's probes of pods; to work past its deadline; and to leave a namespace half
+//! programmed: what it cannot complete in a fresh namespace it removes again. Connections that a
+//! running pod has open are not touched.
 //!
 //! It owns the privilege to enter namespaces and to start `iptables`; together with the
 //! worker's confinement and the tunnel's sockets it is the only place for `unsafe`.
@@ -24,6 +25,7 @@ mod enter;
 mod locate;
 mod netlink;
 mod netns;
+mod node;
 mod process;
 mod residue;
 mod routes;
@@ -43,5 +45,6 @@ pub use detect::{DetectError, detect_backend};
 pub use enter::{EnterError, enter};
 pub use locate::{Found, NotFound, Sought, Whereabouts, locate};
 pub use netns::{Netns, NetnsError, NetnsId};
+pub use node::{Exempted, NodeError, Wanted, exempt};
 pub use process::ToolError;
 pub use undo::{CheckError, UndoError, check, undo};

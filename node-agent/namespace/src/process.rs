@@ -4,15 +4,16 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// No more than this is read of what a tool prints.
-const MAX_OUTPUT: u64 = 8 << 20;
+/// A tool that prints more is not believed: rules that are cut off would be taken for missing. The
+/// node's own are many where there are thousands of services.
+const MAX_OUTPUT: u64 = 64 << 20;
 
 /// Why a tool did not do its work.
 #[derive(thiserror::Error, Debug)]
@@ -67,7 +68,13 @@ pub(crate) struct Job {
     pub(crate) arguments: Vec<String>,
     /// What it reads.
     pub(crate) input: String,
+    /// The file that the legacy tools lock.
+    pub(crate) lock: PathBuf,
 }
+
+/// In a pod the legacy tools lock the namespace itself, so that pods do not wait for each other or
+/// for whoever works on the host's rules.
+pub(crate) const LOCK_OF_A_POD: &str = "/proc/self/ns/net";
 
 /// A tool that runs. Dropping it kills it.
 pub(crate) struct Running {
@@ -87,8 +94,9 @@ impl Running {
             program,
             arguments,
             input,
+            lock,
         } = job;
-        match Self::spawn(&program, &arguments, &input) {
+        match Self::spawn(&program, &arguments, &input, &lock) {
             Ok((child, done, output, errors)) => Ok(Self {
                 tool,
                 child,
@@ -103,9 +111,10 @@ impl Running {
 
     /// Input and output are files in memory: no pipe can fill up, and waiting is for one thing only.
     fn spawn(
-        program: &PathBuf,
+        program: &Path,
         arguments: &[String],
         input: &str,
+        lock: &Path,
     ) -> io::Result<(Child, OwnedFd, File, File)> {
         let mut given = memory_file()?;
         given.write_all(input.as_bytes())?;
@@ -114,9 +123,7 @@ impl Running {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            // The legacy tools lock a file; ours is the namespace itself, so that pods do not wait
-            // for each other or for whoever works on the host's rules.
-            .env("XTABLES_LOCKFILE", "/proc/self/ns/net")
+            .env("XTABLES_LOCKFILE", lock)
             .stdin(given)
             .stdout(Stdio::from(output.try_clone()?))
             .stderr(Stdio::from(errors.try_clone()?));
@@ -228,7 +235,10 @@ fn memory_file() -> io::Result<File> {
 fn contents(file: &mut File) -> io::Result<String> {
     let mut text = Vec::new();
     file.rewind()?;
-    file.take(MAX_OUTPUT).read_to_end(&mut text)?;
+    file.take(MAX_OUTPUT + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_OUTPUT {
+        return Err(io::Error::other("it printed more than can be read"));
+    }
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

@@ -1,6 +1,7 @@
 //! Removes a plan, and says how a namespace differs from it.
 
 use std::io;
+use std::path::Path;
 use std::time::Instant;
 
 use node_agent_redirect::{Backend, Drift, Family, RedirectPlan};
@@ -9,7 +10,7 @@ use crate::addresses::{Ipv6, ipv6_here};
 use crate::apply::{routed_families, start_restore};
 use crate::enter::{EnterError, enter};
 use crate::netns::Netns;
-use crate::process::{Job, Running, ToolError, wait};
+use crate::process::{Job, LOCK_OF_A_POD, Running, ToolError, wait};
 use crate::residue::Residue;
 use crate::routes;
 use crate::tools::{self, Purpose};
@@ -87,7 +88,8 @@ fn undo_rules(plan: &RedirectPlan, deadline: Instant) -> Result<(), UndoError> {
         let mut running = Vec::new();
         for dump in &dumps {
             if let Some(text) = plan.render_undo(dump.family, &dump.text) {
-                let started = start_restore(dump.backend, dump.family, text, deadline);
+                let lock = Path::new(LOCK_OF_A_POD);
+                let started = start_restore(dump.backend, dump.family, text, lock, deadline);
                 running.push(started.map_err(UndoError::Rules)?);
             }
         }
@@ -163,6 +165,7 @@ pub(crate) fn show(
             program,
             arguments: Vec::new(),
             input: String::new(),
+            lock: LOCK_OF_A_POD.into(),
         })?);
         asked.push((backend, family));
     }

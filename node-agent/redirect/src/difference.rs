@@ -37,6 +37,20 @@ pub enum Drift {
         /// Our chain.
         chain: String,
     },
+    /// Other rules come before the jump into one of our chains, and may end what follows them.
+    #[error("{family} {table}: {from} leads to {chain} only after `{before}`")]
+    LateJump {
+        /// Family.
+        family: Family,
+        /// Table.
+        table: String,
+        /// Built-in chain.
+        from: String,
+        /// Our chain.
+        chain: String,
+        /// The first rule of the built-in chain.
+        before: String,
+    },
     /// A jump into one of our chains that the plan does not have: a second one, a conditional one,
     /// or one from another chain.
     #[error("{family} {table}: {from} has an unexpected jump `{found}`")]
@@ -137,6 +151,7 @@ impl Drift {
             Self::MissingChain { table, .. }
             | Self::UnexpectedChain { table, .. }
             | Self::MissingJump { table, .. }
+            | Self::LateJump { table, .. }
             | Self::UnexpectedJump { table, .. }
             | Self::MissingRule { table, .. }
             | Self::AlteredRule { table, .. }

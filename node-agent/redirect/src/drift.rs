@@ -77,13 +77,22 @@ impl RedirectPlan {
 }
 
 /// Where rules are compared.
-struct Place<'a> {
-    family: Family,
-    table: Table,
-    chain: &'a str,
+pub(crate) struct Place<'a> {
+    /// Family.
+    pub(crate) family: Family,
+    /// Table.
+    pub(crate) table: Table,
+    /// Chain.
+    pub(crate) chain: &'a str,
 }
 
-fn compare(drift: &mut Vec<Drift>, place: &Place<'_>, expected: &[&str], found: &[&str]) {
+/// Compares the rules of one chain, in order.
+pub(crate) fn compare(
+    drift: &mut Vec<Drift>,
+    place: &Place<'_>,
+    expected: &[&str],
+    found: &[&str],
+) {
     let (family, table, chain) = (
         place.family,
         place.table.to_string(),

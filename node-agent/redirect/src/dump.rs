@@ -42,7 +42,7 @@ impl<'a> DumpTable<'a> {
 }
 
 /// The target of a rule.
-fn target(spec: &str) -> Option<String> {
+pub(crate) fn target(spec: &str) -> Option<String> {
     // A quoted comment is one word, whatever it says.
     let mut words = split(spec).into_iter();
     words.find(|word| matches!(word.as_str(), "-j" | "-g" | "--jump" | "--goto"))?;

@@ -2,6 +2,8 @@
 //! that a pod's network namespace needs, the text that installs or removes them, and how what the
 //! kernel shows differs from what was asked for.
 //!
+//! It also says which rules of the node's own namespace exempt the node's probes from that.
+//!
 //! It refuses to touch anything: no process is started, no socket opened, no file read, and no
 //! chain or rule that is not ours is ever named in the text it renders.
 //!
@@ -27,6 +29,7 @@ mod canonical;
 mod difference;
 mod drift;
 mod dump;
+mod exempt;
 mod plan;
 mod render;
 mod rules;
@@ -34,6 +37,7 @@ mod spared;
 mod validate;
 
 pub use difference::Drift;
+pub use exempt::{CHAIN_NODE, Exemption, backend_of_the_node};
 pub use plan::{
     Backend, Capture, Family, LocalRoute, PLAN_VERSION, RedirectPlan, RoutingRule, marks, ports,
 };

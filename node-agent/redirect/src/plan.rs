@@ -153,9 +153,9 @@ pub struct RedirectPlan {
 }
 
 /// Default source address of probes, IPv4.
-const PROBE_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 127);
+pub(crate) const PROBE_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 127);
 /// Default source address of probes, IPv6.
-const PROBE_V6: Ipv6Addr = Ipv6Addr::new(
+pub(crate) const PROBE_V6: Ipv6Addr = Ipv6Addr::new(
     0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff,
 );
 

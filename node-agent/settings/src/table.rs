@@ -109,7 +109,7 @@ settings! {
         Default::Is("/run/ambient/holder.sock"), Limits::Any, "";
     /// The newest version of the holder's protocol to speak. Only for roll-outs that must go back
     /// to an older agent.
-    holder_protocol "holderProtocol": u32 = Default::Is("3"), Limits::Span("1", "3"), "";
+    holder_protocol "holderProtocol": u32 = Default::Is("4"), Limits::Span("1", "4"), "";
     /// A worker that gives no sign of life for this long is killed and replaced by its holder.
     worker_deadline "workerDeadline": Duration =
         Default::Is("10s"), Limits::Span("1s", "5m"), "";
@@ -143,7 +143,9 @@ settings! {
     /// How long creating a pod that the API server has not told of waits for its answer.
     pod_lookup_timeout "podLookupTimeout": Duration =
         Default::Is("3s"), Limits::Span("100ms", "60s"), "";
-    /// The host's /proc as the agent sees it, in which it finds pods that ran before it.
+    /// The host's /proc as the agent sees it, in which it finds pods that ran before it, and the node's
+    /// network namespace, where it exempts the node's probes of enrolled pods from policy. Left as it
+    /// is, the agent takes its own network namespace for the node's.
     proc_dir "procDir": PathBuf = Default::Is("/proc"), Limits::Any, "";
     /// Directories in which runtimes give names to pods' network namespaces, as the agent sees them.
     netns_dirs "netnsDirs": Paths =
