@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::activity::Activity;
 use crate::pods::Pods;
+use crate::probes::Probes;
+use crate::repairs::Repairs;
 use crate::state::StateWriter;
 
 /// The running agent, as the plugin server and the restorer see it.
@@ -26,6 +28,10 @@ pub(crate) struct Agent<W> {
     pub(crate) policy: Policy,
     /// What the agent does of its own accord.
     pub(crate) activity: Activity,
+    /// The node's own probes of the pods.
+    pub(crate) probes: Probes,
+    /// What had to be repaired in pods.
+    pub(crate) repairs: Repairs,
     stopping: AtomicBool,
     was_ready: AtomicBool,
     /// Why pods that run were not found, by name.
@@ -97,12 +103,30 @@ impl<W> Agent<W> {
             readiness,
             policy,
             activity: Activity::default(),
+            probes: Probes::default(),
+            repairs: Repairs::default(),
             stopping: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
             unfound: watch::Sender::default(),
             complaints,
             complained: Mutex::new(Some(complained)),
         }
+    }
+
+    /// An agent for tests, which knows of no roster.
+    #[cfg(test)]
+    pub(crate) fn scripted(world: W, pods: Pods, writer: StateWriter) -> Self {
+        let policy = Policy {
+            excluded_namespaces: Vec::new(),
+            admission_deadline: Duration::from_secs(5),
+            certificate_wait: Duration::from_secs(1),
+            on_missing_certificate: OnMissingCertificate::Hold,
+            drain_deadline: Duration::from_secs(5),
+            pod_lookup: Duration::from_secs(5),
+            on_unknown: OnUnknown::Fail,
+        };
+        let (_, roster) = watch::channel(None);
+        Self::new(world, pods, writer, roster, Readiness::default(), policy)
     }
 
     /// From now on no pod is enrolled, or pods are again.

@@ -17,6 +17,8 @@ use tunnel_discovery::XdsStatus;
 use tunnel_model::{Policy, Service, Snapshot, Workload};
 
 use crate::certificates::Known;
+use crate::probes::Exempted;
+use crate::repairs::Repair;
 
 /// What the dump is made of.
 pub(crate) struct Sources<'a> {
@@ -32,6 +34,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) settings: &'a Settings,
     /// The API server, if that says which pods there are.
     pub(crate) cluster: Option<Status>,
+    /// The node's own probes, if anybody exempts them.
+    pub(crate) probes: Option<Exempted>,
 }
 
 /// The dump.
@@ -46,6 +50,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         pending,
         settings,
         cluster,
+        probes: exempted,
     } = sources;
     let document = json!({
         "workloads": mesh.workloads().map(|w| workload(w)).collect::<Vec<_>>(),
@@ -58,6 +63,7 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         "troubles": troubles,
         "readiness": pending,
         "apiServer": cluster.as_ref().map(cluster::status),
+        "nodeProbes": exempted.as_ref().map(node_probes),
         "version": { "version": env!("CARGO_PKG_VERSION") },
         "config": {
             "node": settings.node,
@@ -71,6 +77,15 @@ pub(crate) fn dump(sources: &Sources<'_>) -> String {
         },
     });
     document.to_string()
+}
+
+fn node_probes(exempted: &Exempted) -> Value {
+    json!({
+        "addresses": exempted.tried.len(),
+        "backend": exempted.backend.map(|backend| backend.to_string()),
+        "problem": exempted.problem,
+        "repaired": exempted.repair.as_ref().map(Repair::shown),
+    })
 }
 
 fn address(server: &HostPort) -> String {

@@ -16,6 +16,7 @@ use crate::certificates::Former;
 use crate::dump;
 use crate::link::Holder;
 use crate::pods::Pods;
+use crate::repairs::{Repair, Repairs};
 
 /// What an explanation is made of.
 pub(crate) struct Explainer {
@@ -28,6 +29,7 @@ pub(crate) struct Explainer {
     pub(crate) credentials: Credentials,
     pub(crate) former: Former,
     pub(crate) trust_domain: String,
+    pub(crate) repairs: Repairs,
 }
 
 impl Explainer {
@@ -41,6 +43,8 @@ impl Explainer {
             let mut told = dump::pod(entry);
             told["assumed"] = entry.record.attachment.is_assumed().into();
             told["kernel"] = self.kernel(entry).await;
+            let repaired = self.repairs.of(&entry.record.attachment);
+            told["repaired"] = repaired.as_ref().map(Repair::shown).into();
             recorded.push(told);
         }
         let account = match &decision {

@@ -25,6 +25,8 @@ mod logging;
 mod membership;
 mod plugin;
 mod pods;
+mod probes;
+mod repairs;
 mod report;
 mod restore;
 mod roster_source;

@@ -4,6 +4,7 @@ mod certificates;
 mod cluster;
 mod control_plane;
 mod explain;
+mod repairs;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ use certificates::Certificate;
 use cluster::ApiServer;
 use control_plane::ControlPlane;
 pub(crate) use explain::explain;
+use repairs::NodeProbes;
 
 /// Why nothing can be shown.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,7 @@ struct Dump {
     certificates: Vec<Certificate>,
     control_plane: Option<ControlPlane>,
     api_server: Option<ApiServer>,
+    node_probes: Option<NodeProbes>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +98,9 @@ fn table(dump: &Dump) -> String {
     }
     if let Some(api_server) = &dump.api_server {
         text.push_str(&api_server.lines());
+    }
+    if let Some(node_probes) = &dump.node_probes {
+        text.push_str(&node_probes.line());
     }
     let header = [
         "NAMESPACE",

@@ -1,5 +1,7 @@
 //! What is looked after while pods run: certificates that come late, pods that go without a DEL.
 
+mod rules;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::agent::Agent;
 use crate::leave::leave;
 use crate::world::World;
+pub(crate) use rules::keep_rules;
 
 /// Looks after the pods for as long as it is polled.
 pub(crate) async fn upkeep<W: World>(agent: Arc<Agent<W>>) {

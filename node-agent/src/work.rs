@@ -28,6 +28,8 @@ use crate::config_file::read_settings;
 use crate::explain::Explainer;
 use crate::link::{self, Holder, Linked};
 use crate::pods::Pods;
+use crate::probes::Probes;
+use crate::repairs::{self, Repairs};
 use crate::state::{StateDir, StateWriter};
 use crate::stop::Wishes;
 use crate::{limits, logging};
@@ -93,7 +95,10 @@ async fn live(
     } = linked;
     let parts = parts::start(&settings, &telemetry, &readiness, sockets, &mut tasks)?;
     let source = source::follow(&settings, &pods, &readiness, &mut tasks)?;
-    let explainer = explainer(&settings, &source, &pods, &holder, &parts, &former);
+    let probes = Probes::counting(repairs::counter(&telemetry, "node"));
+    let repairs = Repairs::counting(repairs::counter(&telemetry, "pod"));
+    let mut explainer = explainer(&settings, &source, &pods, &holder, &parts, &former);
+    explainer.repairs = repairs.clone();
     let shown = Shown {
         cluster: source.cluster.clone(),
         explainer: Arc::new(explainer),
@@ -105,6 +110,7 @@ async fn live(
         readiness: readiness.clone(),
         settings: Arc::clone(&settings),
         telemetry,
+        probes: probes.clone(),
     };
     let sites = Sites {
         shown,
@@ -121,6 +127,8 @@ async fn live(
         keeper,
         source,
         directory,
+        probes,
+        repairs,
     };
     let driver = Driver::start(own, plugin, &settings, recorded, &mut tasks);
     let obedience = Obedience {
@@ -166,6 +174,7 @@ fn explainer(
         credentials: parts.credentials.clone(),
         former: former.clone(),
         trust_domain: settings.trust_domain.clone(),
+        repairs: Repairs::default(),
     }
 }
 

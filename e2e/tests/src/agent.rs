@@ -216,6 +216,15 @@ impl Agent {
         run(command.args(["status", "--address", "127.0.0.1:15000"]))
     }
 
+    /// What it tells an operator who asks about a pod.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn explain(&self, pod: &str) -> Result<String> {
+        let mut command = self.netns.command(programs::ours("ambient-agent")?)?;
+        run(command.args(["explain", pod, "--address", "127.0.0.1:15000"]))
+    }
+
     /// The stage of a pod as it sees it, if it knows the pod.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ static SERIAL: AtomicU32 = AtomicU32::new(0);
 pub struct Netns {
     name: String,
     path: PathBuf,
+    /// Removed by somebody else.
+    borrowed: bool,
 }
 
 impl Netns {
@@ -33,12 +35,23 @@ impl Netns {
         let made = Self {
             path: Path::new(NAMES).join(&name),
             name,
+            borrowed: false,
         };
         made.ip(&["link", "set", "lo", "up"])?;
         for key in ["all", "default"] {
             made.sysctl(&format!("ipv6/conf/{key}/accept_dad"), "0")?;
         }
         Ok(made)
+    }
+
+    /// The same one, which is removed when this one is.
+    #[must_use]
+    pub fn same(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            borrowed: true,
+        }
     }
 
     /// Its name.
@@ -96,8 +109,10 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        // Should this fail, the next run's sweep tries again.
-        drop(ip(&["netns", "delete", &self.name]));
+        if !self.borrowed {
+            // Should this fail, the next run's sweep tries again.
+            drop(ip(&["netns", "delete", &self.name]));
+        }
     }
 }
 

@@ -61,8 +61,23 @@ impl World {
     /// # Errors
     /// The kernel refuses.
     pub fn pod(&self, namespace: &str, name: &str) -> Result<Pod> {
-        let number = self.members.fetch_add(1, Ordering::Relaxed);
         let netns = Netns::create(name)?;
+        let (ipv4, ipv6) = self.join(&netns)?;
+        Ok(Pod {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            netns,
+            ipv4,
+            ipv6,
+        })
+    }
+
+    /// Puts a namespace on the wire; its addresses there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn join(&self, netns: &Netns) -> Result<(Ipv4Addr, Ipv6Addr)> {
+        let number = self.members.fetch_add(1, Ordering::Relaxed);
         let port = format!("port{number}");
         self.switch.ip(&[
             "link",
@@ -85,13 +100,7 @@ impl World {
         netns.ip(&["link", "set", "eth0", "up"])?;
         netns.ip(&["route", "add", "default", "via", "10.77.0.1"])?;
         netns.ip(&["-6", "route", "add", "default", "via", "fd77::1"])?;
-        Ok(Pod {
-            name: name.to_owned(),
-            namespace: namespace.to_owned(),
-            netns,
-            ipv4,
-            ipv6,
-        })
+        Ok((ipv4, ipv6))
     }
 
     /// The wire's own namespace, where all packets can be seen.

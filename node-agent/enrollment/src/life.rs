@@ -213,6 +213,25 @@ impl Stage {
         }
     }
 
+    /// Whether rules capture what comes into the pod, or are about to.
+    #[must_use]
+    pub fn is_captured(&self) -> bool {
+        match self {
+            Self::Installing
+            | Self::Probing
+            | Self::AwaitingCertificate
+            | Self::Recording(_)
+            | Self::Enrolled(_)
+            | Self::Restoring
+            | Self::Joining(Step::Rules | Step::Probe | Step::Record) => true,
+            Self::Opening
+            | Self::Joining(Step::Certificate | Step::Listeners | Step::Intent)
+            | Self::Draining
+            | Self::Leaving(_)
+            | Self::Gone => false,
+        }
+    }
+
     /// What a restart does with a pod that is recorded in this stage.
     #[must_use]
     pub fn phase(&self) -> Phase {

@@ -164,6 +164,10 @@ impl Candidate {
         let recording = agent.pods.advance(key, event).await?;
         unless_ended(link, agent.writer.durable(recording.generation)).await??;
 
+        // It began when the listeners were open, so there is little to wait for.
+        let limit = time_left(until);
+        unless_ended(link, agent.probes.cover(&self.record, limit)).await?;
+
         let certificate = match traffic {
             Traffic::Ready => CertificateState::Ready,
             Traffic::Held => CertificateState::Held,
@@ -188,11 +192,7 @@ impl Candidate {
         agent: &Agent<W>,
         until: Instant,
     ) -> Result<Traffic, AddError> {
-        // Something of the budget must be left for what follows.
-        let left = until
-            .saturating_duration_since(Instant::now())
-            .saturating_sub(MARGIN_LEAST);
-        let wait = agent.policy.certificate_wait.min(left);
+        let wait = agent.policy.certificate_wait.min(time_left(until));
         if timeout(wait, agent.world.certificate(&self.record))
             .await
             .is_ok()
@@ -216,6 +216,12 @@ impl Candidate {
             }
         }
     }
+}
+
+/// Something of the budget must be left for what follows.
+fn time_left(until: Instant) -> Duration {
+    let left = until.saturating_duration_since(Instant::now());
+    left.saturating_sub(MARGIN_LEAST)
 }
 
 /// Gives a step up as soon as the plugin is gone: nobody would hear of its success.

@@ -12,7 +12,7 @@ use super::*;
 use crate::agent::Policy;
 use crate::pods::Pods;
 use crate::state::{StateDir, StateWriter};
-use crate::upkeep::{forget_the_gone, note_certificates};
+use crate::upkeep::{forget_the_gone, keep_rules, note_certificates};
 use crate::world::scripted::{Goes, Scripted};
 
 struct Bench {
@@ -232,4 +232,41 @@ async fn a_pod_that_was_never_admitted_is_forgotten_unless_its_rules_are_whole()
     assert_eq!(bench.stages(), [Stage::Enrolled(Traffic::Held)]);
     assert_eq!(bench.agent.pods.view()[0].record.pod.name, "whole");
     assert_eq!(bench.world.state().listeners.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_are_taken_out_of_a_running_pod_come_back_and_it_is_told() {
+    let bench = bench();
+    let record = bench.record("a");
+    let (key, inode) = (record.attachment.clone(), record.namespace_id.inode);
+    assert!(bench.restored(vec![record]).await.is_empty());
+    let looking = tokio::spawn(keep_rules(Arc::clone(&bench.agent)));
+    bench.world.change(|state| {
+        state.rules.remove(&inode);
+        state.done.clear();
+    });
+    let whole = bench.world.becomes(|state| state.rules.contains(&inode));
+    tokio::time::timeout(Duration::from_secs(12), whole)
+        .await
+        .unwrap();
+    // Twice more, in which nothing differs.
+    let looked = |state: &crate::world::scripted::State| state.done.len() >= 3;
+    bench.world.becomes(looked).await;
+    let repair = bench.agent.repairs.of(&key).unwrap();
+    assert_eq!((repair.times, repair.what.len()), (1, 1), "{repair:?}");
+    let complaint = bench.agent.complaints().unwrap().try_recv().unwrap();
+    assert_eq!(complaint.reason, "RulesRepaired");
+    bench
+        .agent
+        .pods
+        .advance(&key, Event::Leave(LeaveReason::Deleted))
+        .await
+        .unwrap();
+    bench.agent.pods.advance(&key, Event::Undone).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(
+        bench.agent.repairs.of(&key).is_none(),
+        "forgotten with the pod"
+    );
+    looking.abort();
 }

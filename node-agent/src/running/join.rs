@@ -184,6 +184,8 @@ async fn capture<W: World>(
 ) -> Result<(), Failure> {
     let key = &record.attachment;
     let plan: RedirectPlan = serde_json::from_value(record.plan.clone())?;
+    // Before the first rule, or a probe that comes now would be captured.
+    unless_wanted(turn, agent.probes.cover(record, BUDGET)).await?;
     let until = Instant::now() + BUDGET;
     // Not given up half-way, whoever waits: it would go on behind the back of who comes next.
     let capturing = agent

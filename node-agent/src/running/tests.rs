@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use cni_plugin_handoff::{DelRequest, Reply};
 use node_agent_admin::Readiness;
 use node_agent_enrollment::{Event, Phase, PodRecord, PodsFile, Recorded, Snapshot, Traffic};
-use node_agent_redirect::RedirectPlan;
+use node_agent_redirect::{Exemption, RedirectPlan};
 use node_agent_settings::OnMissingCertificate;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -219,6 +219,28 @@ async fn a_running_pod_is_taken_in_in_order() {
     ));
     bench.list("none");
     bench.is_out().await;
+}
+
+#[tokio::test]
+async fn the_nodes_probes_are_exempt_before_capture_begins_and_no_longer_when_it_has_ended() {
+    let bench = Bench::new().started();
+    tokio::spawn(crate::probes::keep(Arc::clone(&bench.agent)));
+    bench.list("ambient");
+    bench.is_in().await;
+    let done = bench.done();
+    let at = |step: &str| {
+        done.find(step)
+            .unwrap_or_else(|| panic!("no {step}: {done}"))
+    };
+    assert!(at("exempt 1") < at("capture"), "{done}");
+    bench.list("none");
+    bench.is_out().await;
+    bench
+        .becomes("no longer exempt", |bench| {
+            let state = bench.world.state();
+            state.exempt.as_ref().is_some_and(Exemption::is_empty)
+        })
+        .await;
 }
 
 #[tokio::test]

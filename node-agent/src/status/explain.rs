@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 
 use super::certificates::Certificate;
+use super::repairs::Repaired;
 use super::{StatusError, ask};
 
 #[derive(Deserialize)]
@@ -36,6 +37,7 @@ struct Recorded {
     addresses: Vec<String>,
     assumed: bool,
     kernel: Kernel,
+    repaired: Option<Repaired>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +83,9 @@ impl Explanation {
         for recorded in &self.recorded {
             line("recorded", &recorded.line());
             line("kernel", &recorded.kernel.line());
+            if let Some(repaired) = &recorded.repaired {
+                line("rules", &repaired.text());
+            }
         }
         let certificate = self.certificate.as_ref().map(Certificate::line);
         line(
@@ -144,13 +149,15 @@ mod tests {
             "place": null, "trouble": null,
             "recorded": [{"stage": "enrolled", "containerId": "c1", "ifname": "eth0",
                           "netns": "/run/netns/x", "addresses": ["10.0.0.7"], "assumed": false,
-                          "kernel": {"rules": "differ", "drift": ["one is missing"]}}],
+                          "kernel": {"rules": "differ", "drift": ["one is missing"]},
+                          "repaired": {"times": 1, "at": 60, "what": ["a rule is missing"]}}],
             "certificate": {"identity": "spiffe://a", "state": "Initializing", "since": 0},
         }));
         let expected = "pod          shop/cart\n\
                         desired      in the mesh: its label\n\
                         recorded     enrolled; container c1, eth0 in /run/netns/x, 10.0.0.7\n\
                         kernel       rules differ; one is missing\n\
+                        rules        repaired once, last at 1970-01-01T00:01:00Z: a rule is missing\n\
                         certificate  spiffe://a: waiting since 1970-01-01T00:00:00Z\n";
         assert_eq!(enrolled, expected);
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use node_agent_admin::Readiness;
@@ -24,9 +24,11 @@ use crate::certificates::Keeper;
 use crate::link::Holder;
 use crate::plugin::serve;
 use crate::pods::Pods;
+use crate::probes::Probes;
+use crate::repairs::Repairs;
 use crate::state::{StateDir, StateWriter};
 use crate::world::real::{Place, RealWorld};
-use crate::{report, restore, running, upkeep};
+use crate::{probes, report, restore, running, upkeep};
 
 /// Whoever drives the tunnel.
 pub(super) enum Driver {
@@ -51,7 +53,7 @@ pub(super) struct OwnDriver {
     plugin: StdListener,
     stop: watch::Sender<bool>,
     server: Option<JoinHandle<()>>,
-    paused: Option<Paused>,
+    paused: Option<[Paused; 2]>,
 }
 
 /// What a driver is made of.
@@ -64,6 +66,8 @@ pub(super) struct Own {
     pub(super) keeper: Keeper,
     pub(super) source: Source,
     pub(super) directory: StateDir,
+    pub(super) probes: Probes,
+    pub(super) repairs: Repairs,
 }
 
 impl Driver {
@@ -172,6 +176,8 @@ impl OwnDriver {
             keeper,
             source,
             directory,
+            probes,
+            repairs,
         } = own;
         let restored = readiness.task("restore enrolled pods");
         let Parts {
@@ -195,10 +201,13 @@ impl OwnDriver {
             holder,
             cluster: source.cluster,
             place,
+            node_backend: parts::fixed_backend(settings).map_or_else(OnceLock::new, OnceLock::from),
         };
         let roster = source.roster;
         let policy = Policy::from(settings);
-        let agent = Arc::new(Agent::new(world, pods, writer, roster, readiness, policy));
+        let mut agent = Agent::new(world, pods, writer, roster, readiness, policy);
+        (agent.probes, agent.repairs) = (probes, repairs);
+        let agent = Arc::new(agent);
         tasks.spawn(note_ready(Arc::clone(&agent), directory));
         let waiting = restore::enter(&agent, recorded).await?;
         let mut driver = Self {
@@ -212,7 +221,9 @@ impl OwnDriver {
         let activity = agent.activity.clone();
         tasks.spawn(keeper.run(credentials, activity, std::future::ready(())));
         tasks.spawn(restore::restore(Arc::clone(&agent), waiting, restored));
+        tasks.spawn(probes::keep(Arc::clone(&agent)));
         tasks.spawn(upkeep::upkeep(Arc::clone(&agent)));
+        tasks.spawn(upkeep::keep_rules(Arc::clone(&agent)));
         tasks.spawn(running::seek(Arc::clone(&agent)));
         tasks.spawn(report::annotate(Arc::clone(&agent)));
         if let Some(complaints) = agent.complaints() {
@@ -241,7 +252,9 @@ impl OwnDriver {
             server.await.context("the plugin's server")?;
         }
         if self.paused.is_none() {
-            self.paused = Some(self.agent.activity.pause().await);
+            let all = self.agent.activity.pause().await;
+            // Only then: pods on their way in wait for their exemption.
+            self.paused = Some([all, self.agent.probes.activity.pause().await]);
         }
         let latest = self.agent.pods.latest().await?;
         self.agent.writer.durable(latest).await?;

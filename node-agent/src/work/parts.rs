@@ -165,24 +165,30 @@ fn window(size: ByteSize) -> u32 {
     u32::try_from(size.0).unwrap_or(u32::MAX >> 1)
 }
 
+/// Which programs write rules, if the settings say it.
+pub(super) fn fixed_backend(settings: &Settings) -> Option<Backend> {
+    match settings.iptables_backend {
+        IptablesBackend::Nft => Some(Backend::Nft),
+        IptablesBackend::Legacy => Some(Backend::Legacy),
+        IptablesBackend::Auto => None,
+    }
+}
+
 /// Which programs write rules, found out by trying if the settings leave it open.
 pub(super) async fn backend(settings: &Settings, holder: &Holder) -> anyhow::Result<Backend> {
-    match settings.iptables_backend {
-        IptablesBackend::Nft => Ok(Backend::Nft),
-        IptablesBackend::Legacy => Ok(Backend::Legacy),
-        IptablesBackend::Auto => {
-            let mut plan = RedirectPlan::new(Backend::Nft);
-            plan.ipv6 = settings.ipv6;
-            let detecting = holder.work(Job::Detect { plan }, None, DETECTION);
-            let detected = tokio::time::timeout(2 * DETECTION, detecting).await;
-            match detected.context("the holder does not answer")?? {
-                JobDone::Detected(found) => {
-                    tracing::info!(backend = %found, "found how rules are written on this node");
-                    Ok(found)
-                }
-                other => anyhow::bail!("the holder did something else: {other:?}"),
-            }
+    if let Some(fixed) = fixed_backend(settings) {
+        return Ok(fixed);
+    }
+    let mut plan = RedirectPlan::new(Backend::Nft);
+    plan.ipv6 = settings.ipv6;
+    let detecting = holder.work(Job::Detect { plan }, None, DETECTION);
+    let detected = tokio::time::timeout(2 * DETECTION, detecting).await;
+    match detected.context("the holder does not answer")?? {
+        JobDone::Detected(found) => {
+            tracing::info!(backend = %found, "found how rules are written on this node");
+            Ok(found)
         }
+        other => anyhow::bail!("the holder did something else: {other:?}"),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::certificates::Former;
 use crate::dump::{Sources, dump};
 use crate::explain::Explainer;
 use crate::pods::Pods;
+use crate::probes::Probes;
 
 /// What the sites show.
 #[derive(Clone)]
@@ -33,6 +34,7 @@ pub(super) struct Shown {
     pub(super) readiness: Readiness,
     pub(super) settings: Arc<Settings>,
     pub(super) telemetry: Telemetry,
+    pub(super) probes: Probes,
     /// The API server, if that says which pods there are.
     pub(super) cluster: Option<ClusterHandle>,
     pub(super) explainer: Arc<Explainer>,
@@ -83,6 +85,7 @@ impl Sites {
                 troubles: &shown.pods.troubles(),
                 pending: &shown.readiness.pending(),
                 settings: &shown.settings,
+                probes: shown.probes.now(),
                 cluster: shown.cluster.as_ref().map(ClusterHandle::status),
             })
         });

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use node_agent_cluster::Warning;
 use node_agent_enrollment::{Annotate, Asked, FoundPlace, NamespaceId, PodKey, PodRecord, PodRef};
 use node_agent_handover::{Located, Sought};
-use node_agent_redirect::RedirectPlan;
+use node_agent_redirect::{Backend, Exemption, RedirectPlan};
 
 /// A step that failed, with its cause; the texts name whose fault it is and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +140,15 @@ pub(crate) trait World: Send + Sync + 'static {
         netns: Arc<OwnedFd>,
         until: Instant,
     ) -> impl Future<Output = Result<Vec<String>, WorldError>> + Send;
+
+    /// Exempts the node's own probes of these addresses from capture, and of no others; says where the
+    /// rules are, and how they differed from what they were before.
+    fn exempt(
+        &self,
+        exemption: &Exemption,
+        before: Option<&Exemption>,
+        until: Instant,
+    ) -> impl Future<Output = Result<(Backend, Vec<String>), WorldError>> + Send;
 
     /// Opens the pod's listeners, but does not tell the mesh of it yet.
     fn listen(

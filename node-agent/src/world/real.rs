@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use node_agent_cluster::{ClusterHandle, TellError, Warning};
 use node_agent_enrollment::{Annotate, Asked, FoundPlace, NamespaceId, PodKey, PodRecord, PodRef};
 use node_agent_handover::{Job, JobDone, Located, Sought};
 use node_agent_namespace::Netns;
-use node_agent_redirect::{Backend, RedirectPlan};
+use node_agent_redirect::{Backend, Exemption, RedirectPlan};
 use tunnel_credentials::Credentials;
 use tunnel_discovery::MeshStore;
 use tunnel_model::{Identity, IdentityError, PodUid, Protocol, Workload};
@@ -38,6 +38,8 @@ pub(crate) struct RealWorld {
     /// The API server, if that says which pods there are.
     pub(crate) cluster: Option<ClusterHandle>,
     pub(crate) place: Place,
+    /// Where the node's own rules are, once that is known.
+    pub(crate) node_backend: OnceLock<Backend>,
 }
 
 impl RealWorld {
@@ -209,6 +211,26 @@ impl World for RealWorld {
     ) -> Result<Vec<String>, WorldError> {
         let plan = plan_of(record)?;
         drift(self.inside(netns, Job::Repair { plan }, until).await?)
+    }
+
+    async fn exempt(
+        &self,
+        exemption: &Exemption,
+        before: Option<&Exemption>,
+        until: Instant,
+    ) -> Result<(Backend, Vec<String>), WorldError> {
+        let job = Job::Exempt {
+            exemption: exemption.clone(),
+            before: before.cloned(),
+            backend: self.node_backend.get().copied(),
+            otherwise: self.place.backend,
+        };
+        match self.work(job, None, until).await? {
+            JobDone::Exempted { backend, changed } => {
+                Ok((*self.node_backend.get_or_init(|| backend), changed))
+            }
+            other => Err(out_of_turn(&other)),
+        }
     }
 
     async fn listen(&self, record: &PodRecord, netns: OwnedFd) -> Result<(), WorldError> {

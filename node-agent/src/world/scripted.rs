@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use node_agent_cluster::Warning;
 use node_agent_enrollment::{Annotate, Asked, FoundPlace, NamespaceId, PodKey, PodRecord, PodRef};
 use node_agent_handover::{Located, Sought};
-use node_agent_redirect::{Backend, Capture, RedirectPlan, Spared};
+use node_agent_redirect::{Backend, Capture, Exemption, RedirectPlan, Spared};
 use tokio::sync::watch;
 
 use super::{World, WorldError};
@@ -43,6 +43,9 @@ pub(crate) struct State {
     pub(crate) located: BTreeMap<String, Located>,
     /// What was made known of that.
     pub(crate) placed: BTreeMap<String, Option<FoundPlace>>,
+    /// Whom the node reaches uncaptured.
+    pub(crate) exempt: Option<Exemption>,
+    pub(crate) exempting: Goes,
     pub(crate) opening: Goes,
     pub(crate) probing: Goes,
     pub(crate) certifying: Goes,
@@ -281,6 +284,21 @@ impl World for Scripted {
         } else {
             Vec::new()
         })
+    }
+
+    async fn exempt(
+        &self,
+        exemption: &Exemption,
+        before: Option<&Exemption>,
+        _until: Instant,
+    ) -> Result<(Backend, Vec<String>), WorldError> {
+        let how = self.state().exempting;
+        self.go(how).await?;
+        let found = self.state().exempt.replace(exemption.clone());
+        self.note(format!("exempt {}", exemption.len()));
+        let differs = before.is_some() && found.as_ref() != before;
+        let changed = differs.then(|| "somebody was here".to_owned());
+        Ok((Backend::Nft, changed.into_iter().collect()))
     }
 
     async fn listen(&self, record: &PodRecord, netns: OwnedFd) -> Result<(), WorldError> {
