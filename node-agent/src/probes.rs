@@ -114,7 +114,7 @@ async fn until_due(table: &mut watch::Receiver<View>, tried: &Exemption) {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = changed => {}

@@ -13,6 +13,7 @@ mod zds;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -146,11 +147,13 @@ async fn live(
     };
     obedience.until_the_end(driver).await?;
     writer.close();
-    // The thread writes what it was given and ends; it blocks at most on the disk.
-    if tokio::task::spawn_blocking(move || state_thread.join())
-        .await?
-        .is_err()
-    {
+    end_of(state_thread).await
+}
+
+/// The thread writes what it was given and ends; it blocks at most on the disk.
+async fn end_of(state_thread: JoinHandle<()>) -> anyhow::Result<()> {
+    let ended = tokio::task::spawn_blocking(move || state_thread.join());
+    if ended.await?.is_err() {
         tracing::error!("the thread that writes the table of enrolled pods ended in a panic");
     }
     Ok(())

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 const CHAIN: &str = "ISTIO_POSTRT";
 const JUMP: &str = "-A POSTROUTING -j ISTIO_POSTRT";
 
-struct Node {
+struct Lab {
     agent: Agent,
     /// The node as somebody on the wire: the agent's own namespace, in which no pod lives.
     node: Pod,
@@ -24,7 +24,7 @@ struct Node {
     _world: World,
 }
 
-impl Node {
+impl Lab {
     /// An agent in the node's own namespace, and a pod under a strict policy.
     fn open(backend: &'static str) -> Result<Self> {
         let world = World::new()?;
@@ -113,21 +113,21 @@ impl Node {
 }
 
 fn probes_pass(backend: &'static str) {
-    let node = Node::open(backend).unwrap();
+    let lab = Lab::open(backend).unwrap();
     // With the answer to ADD, not a moment later.
-    assert!(node.node.rules().unwrap().contains(CHAIN));
-    node.only_the_node_passes().unwrap();
-    let peers: Vec<String> = node
+    assert!(lab.node.rules().unwrap().contains(CHAIN));
+    lab.only_the_node_passes().unwrap();
+    let peers: Vec<String> = lab
         .at(8081)
         .into_iter()
-        .map(|to| app::seen_as(&node.node, to).unwrap())
+        .map(|to| app::seen_as(&lab.node, to).unwrap())
         .collect();
     assert_eq!(
         peers,
         ["169.254.7.127", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"]
     );
-    assert_eq!(node.apps[0].connections(), 2, "the node's only");
-    let status = node.agent.status().unwrap();
+    assert_eq!(lab.apps[0].connections(), 2, "the node's only");
+    let status = lab.agent.status().unwrap();
     let line = format!("node's probes: exempt at 2 addresses ({backend})\n");
     assert!(status.contains(&line), "{status}");
 }
@@ -144,25 +144,25 @@ fn with_legacy_rules() {
 
 #[test]
 fn what_others_do_to_the_chain_is_repaired() {
-    let node = Node::open("nft").unwrap();
-    node.change(&["-F"]).unwrap();
-    node.is_whole().unwrap();
-    node.only_the_node_passes().unwrap();
-    let line = node
+    let lab = Lab::open("nft").unwrap();
+    lab.change(&["-F"]).unwrap();
+    lab.is_whole().unwrap();
+    lab.only_the_node_passes().unwrap();
+    let line = lab
         .agent
         .wait_for_log(&["exempt its probes", "repaired"])
         .unwrap();
     assert!(line.contains("POSTROUTING does not lead to"), "{line}");
-    let status = node.agent.status().unwrap();
+    let status = lab.agent.status().unwrap();
     assert!(status.contains("; repaired "), "{status}");
-    assert!(repairs(&node.agent, "node").unwrap() > 0);
+    assert!(repairs(&lab.agent, "node").unwrap() > 0);
 
     // Somebody else's terminal rule comes before ours.
     let foreign = ["POSTROUTING", "-p", "tcp", "-j", "ACCEPT"];
-    node.change(&[&["-I"], &foreign[..]].concat()).unwrap();
-    node.is_whole().unwrap();
-    node.only_the_node_passes().unwrap();
-    let rules = node.node.rules().unwrap();
+    lab.change(&[&["-I"], &foreign[..]].concat()).unwrap();
+    lab.is_whole().unwrap();
+    lab.only_the_node_passes().unwrap();
+    let rules = lab.node.rules().unwrap();
     assert!(
         rules.contains(&format!("-A {}", foreign.join(" "))),
         "it stays: {rules}"
@@ -179,21 +179,21 @@ fn repairs(agent: &Agent, place: &str) -> Result<u64> {
 
 #[test]
 fn the_chain_stays_while_there_is_no_agent_and_goes_with_the_pod() {
-    let mut node = Node::open("nft").unwrap();
-    node.agent.end(Signal::SIGKILL).unwrap();
-    for to in node.at(8080) {
-        app::echo(&node.node, to, "probe").unwrap();
+    let mut lab = Lab::open("nft").unwrap();
+    lab.agent.end(Signal::SIGKILL).unwrap();
+    for to in lab.at(8080) {
+        app::echo(&lab.node, to, "probe").unwrap();
     }
     // One that waits meanwhile would see a moment without it.
-    let open = app::connect(&node.node, node.server.at(8080)).unwrap();
-    node.agent.start_again().unwrap();
+    let open = app::connect(&lab.node, lab.server.at(8080)).unwrap();
+    lab.agent.start_again().unwrap();
     app::exchange(&open, b"still there").unwrap();
-    node.only_the_node_passes().unwrap();
-    Call::new("DEL", &node.server, &node.agent.socket())
+    lab.only_the_node_passes().unwrap();
+    Call::new("DEL", &lab.server, &lab.agent.socket())
         .succeed()
         .unwrap();
     until("nothing of it is left", || {
-        let rules = node.node.rules()?;
+        let rules = lab.node.rules()?;
         ensure!(!rules.contains(CHAIN), "{rules}");
         Ok(())
     })

@@ -24,7 +24,7 @@ pub(crate) async fn keep_rules<W: World>(agent: Arc<Agent<W>>) {
         for key in rounds.due(&view, Instant::now()) {
             let _acting = agent.activity.act().await;
             let outcome = repair(&agent, &key).await;
-            rounds.note(key, outcome);
+            rounds.note(&key, outcome);
         }
     }
 }
@@ -113,9 +113,9 @@ impl Rounds {
         due.into_iter().map(|(_, key)| key).collect()
     }
 
-    fn note(&mut self, key: AttachmentKey, outcome: Result<(), WorldError>) {
+    fn note(&mut self, key: &AttachmentKey, outcome: Result<(), WorldError>) {
         let problem = outcome.err().map(|error| error.to_string());
-        let Some(turn) = self.0.get_mut(&key) else {
+        let Some(turn) = self.0.get_mut(key) else {
             return;
         };
         if let Some(problem) = &problem
@@ -130,10 +130,10 @@ impl Rounds {
 /// A pod is compared about this often.
 const PERIOD: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
-/// So many at each look. One takes some milliseconds of a processor (a process, and in it one that shows
-/// the rules of each family), so this is a few per cent of one at most. Up to forty pods are compared in
-/// each period; two hundred and fifty in a minute.
-const AT_ONCE: usize = 4;
+/// So many at each look. One takes some 15 ms of a processor (a process, and in it one that shows the
+/// rules of each family), so this is three per cent of one at most. Up to twenty pods are compared in each
+/// period; two hundred and fifty in about two minutes.
+const AT_ONCE: usize = 2;
 
 #[cfg(test)]
 mod tests;

@@ -66,7 +66,7 @@ async fn few_pods_are_looked_at_once_a_period() {
 #[tokio::test(start_paused = true)]
 async fn many_pods_share_what_is_spent() {
     let view = enrolled(250);
-    let looks = looks(&mut Rounds::default(), &view, 10 + 125);
+    let looks = looks(&mut Rounds::default(), &view, 10 + 250);
     assert_eq!(looks.len(), 250, "nobody is forgotten");
     assert!(looks.values().all(|count| *count == 2), "{looks:?}");
 }
