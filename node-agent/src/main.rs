@@ -23,6 +23,7 @@ mod limits;
 mod link;
 mod logging;
 mod membership;
+mod occupants;
 mod plugin;
 mod pods;
 mod probes;

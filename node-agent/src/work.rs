@@ -28,6 +28,7 @@ use crate::certificates::{Former, Keeper};
 use crate::config_file::read_settings;
 use crate::explain::Explainer;
 use crate::link::{self, Holder, Linked};
+use crate::occupants::Answers;
 use crate::pods::Pods;
 use crate::probes::Probes;
 use crate::repairs::{self, Repairs};
@@ -94,8 +95,12 @@ async fn live(
         holder,
         orders,
     } = linked;
-    let parts = parts::start(&settings, &telemetry, &readiness, sockets, &mut tasks)?;
+    let mut parts = parts::start(&settings, &telemetry, &readiness, sockets, &mut tasks)?;
     let source = source::follow(&settings, &pods, &readiness, &mut tasks)?;
+    if let (Some(questions), Some(cluster)) = (parts.questions.take(), &source.cluster) {
+        let answers = Answers::new(cluster.clone(), source.roster.clone(), &settings);
+        tasks.spawn(answers.serve(questions));
+    }
     let probes = Probes::counting(repairs::counter(&telemetry, "node"));
     let repairs = Repairs::counting(repairs::counter(&telemetry, "pod"));
     let mut explainer = explainer(&settings, &source, &pods, &holder, &parts, &former);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use tunnel_telemetry::Counter;
 
+use crate::occupants::Remembered;
 use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
 
@@ -16,6 +17,8 @@ pub(crate) struct Context {
     pub tickets: Tickets,
     /// Counts streams that were opened for a connection because an earlier one failed unanswered.
     pub resent: Counter,
+    /// Who is at addresses that the mesh does not know.
+    pub remembered: Remembered,
     random: RefCell<u64>,
 }
 
@@ -31,6 +34,7 @@ impl Context {
             parts,
             tickets,
             resent,
+            remembered: Remembered::default(),
             random: RefCell::new(seed),
         })
     }

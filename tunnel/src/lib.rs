@@ -25,6 +25,7 @@ mod handle;
 mod inbound;
 mod knock;
 mod live;
+mod occupants;
 mod outbound;
 mod plaintext;
 mod pod;
@@ -40,8 +41,12 @@ mod tunnels;
 
 pub use handle::{AdmitError, AdmitPod, DrainReport, PodStatus, Tunnel, TunnelHandle};
 pub use knock::ProbeError;
-pub use settings::{Parts, TunnelSettings};
+pub use occupants::{Occupants, Question};
+pub use settings::{Parts, TunnelSettings, Untold};
+pub use tunnel_decide::{Occupant, PodRange};
 pub use tunnel_hbone::Limits;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

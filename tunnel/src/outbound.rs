@@ -12,6 +12,7 @@ use tunnel_sockets::original_destination;
 use tunnel_telemetry::{ConnectionStart, Direction, Outcome, Security};
 
 use crate::flow::Outward;
+use crate::occupants;
 use crate::pod::Pod;
 use crate::pool::PoolKey;
 use crate::resend::{Carried, Errand, Outgoing};
@@ -52,20 +53,39 @@ async fn set_up(pod: Rc<Pod>, app: AppStream, peer: SocketAddr) -> Option<Outgoi
         );
         return None;
     };
-    let facts = OutboundFacts {
+    let occupants = pod.context.parts.occupants.as_ref();
+    let mut facts = OutboundFacts {
         own,
         source: SourceAddr::new(peer),
         original_dst,
         network: Arc::clone(&pod.context.settings.network),
         random: pod.context.random(),
+        pods: occupants.map(|occupants| Arc::clone(&occupants.range)),
+        occupant: None,
     };
-    let verdict = tunnel_decide::outbound(&snapshot, &facts);
+    let mut verdict = tunnel_decide::outbound(&snapshot, &facts);
     drop(snapshot);
+    if let (OutboundVerdict::Ask, Some(occupants)) = (&verdict, occupants) {
+        // Boxed: nearly nobody has to wait for this.
+        verdict = Box::pin(occupants::decide(&pod.context, occupants, &mut facts)).await;
+    }
     match verdict {
         OutboundVerdict::Hbone(route) => through_tunnel(pod, app, &facts, route, started).await,
         OutboundVerdict::Passthrough(route) => pass(pod, app, peer, route, started).await,
         OutboundVerdict::Refuse(refusal) => {
             refuse(&pod, &facts, &refusal, started);
+            None
+        }
+        OutboundVerdict::Ask => {
+            // It has been where that is possible, and has no other answer twice.
+            let error = &"nobody can be asked who is at this address";
+            pod.refuse_early(
+                Direction::Outbound,
+                app.get(),
+                peer,
+                "unknown_destination",
+                error,
+            );
             None
         }
     }

@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use tunnel_decide::{InboundVerdict, PlaintextFacts};
 use tunnel_hbone::{AppStream, Relay};
-use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, SourceAddr};
+use tunnel_model::{NextHop, OriginalDst, Parties, ResponseFlag, Snapshot, SourceAddr, Workload};
 use tunnel_sockets::original_destination;
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, Outcome, Security};
 
 use crate::application::connect_app;
 use crate::flow::{Flow, InClear};
 use crate::outbound::refused;
-use crate::pod::{NOT_DISCOVERED, Pod};
+use crate::pod::{Admission, NOT_DISCOVERED, Pod};
 use crate::standing::{Client, Standing, Watched};
 use crate::stream::report_dry_run;
 
@@ -42,7 +42,18 @@ async fn set_up(
         );
         return None;
     };
-    let Some((snapshot, own)) = pod.own_discovered().await else {
+    let original_dst = OriginalDst::new(original);
+    let judge = |snapshot: &Snapshot, own: &Arc<Workload>| {
+        let facts = PlaintextFacts {
+            own: Arc::clone(own),
+            source: SourceAddr::new(peer),
+            original_dst,
+            network: Arc::clone(&pod.context.settings.network),
+            root_namespace: pod.root_namespace(),
+        };
+        tunnel_decide::inbound_plaintext(snapshot, &facts)
+    };
+    let Some(admission) = pod.own_judged(judge).await else {
         pod.refuse_early(
             Direction::Inbound,
             client.get(),
@@ -52,16 +63,11 @@ async fn set_up(
         );
         return None;
     };
-    let original_dst = OriginalDst::new(original);
-    let verdict = tunnel_decide::inbound_plaintext(
-        &snapshot,
-        &PlaintextFacts {
-            own: Arc::clone(&own),
-            source: SourceAddr::new(peer),
-            original_dst,
-            network: Arc::clone(&pod.context.settings.network),
-        },
-    );
+    let Admission {
+        verdict,
+        snapshot,
+        own,
+    } = admission;
     match verdict {
         InboundVerdict::Deliver {
             next_hop,

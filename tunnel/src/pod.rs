@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tunnel_credentials::Certificate;
+use tunnel_decide::InboundVerdict;
 use tunnel_hbone::{AppStream, disarm};
 use tunnel_model::{Identity, PodUid, Snapshot, Workload, canonical_address};
 use tunnel_sockets::Port;
@@ -22,6 +23,7 @@ use crate::context::Context;
 use crate::farewell::Farewell;
 use crate::live::{Live, Lives};
 use crate::pool::Pool;
+use crate::settings::Untold;
 use crate::standing::Judged;
 use crate::stock::Stock;
 use crate::{inbound, outbound, plaintext};
@@ -39,6 +41,13 @@ pub(crate) struct PodFacts {
     pub identity: Identity,
     /// Ports for connections to its application; shared by all threads.
     pub ports: Arc<Ports>,
+}
+
+/// How a caller was judged, and by what.
+pub(crate) struct Admission {
+    pub verdict: InboundVerdict,
+    pub snapshot: Arc<Snapshot>,
+    pub own: Arc<Workload>,
 }
 
 /// A pod's connections, tunnels and sockets on one thread.
@@ -204,6 +213,48 @@ impl Pod {
     pub(crate) async fn own_discovered(&self) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
         self.own_if(|snapshot, own| snapshot.is_discovered(&own.uid))
             .await
+    }
+
+    /// The same for a caller who is judged. Of a pod that discovery has not told of, and may be kept
+    /// from telling, callers are let in whom nothing that may select the pod would refuse; others
+    /// wait for its word.
+    pub(crate) async fn own_judged(
+        &self,
+        judge: impl Fn(&Snapshot, &Arc<Workload>) -> InboundVerdict,
+    ) -> Option<Admission> {
+        let admission = |(snapshot, own): (Arc<Snapshot>, Arc<Workload>)| Admission {
+            verdict: judge(&snapshot, &own),
+            snapshot,
+            own,
+        };
+        let at_once = self.own_untold().map(admission);
+        if let Some(admission) = at_once
+            && matches!(admission.verdict, InboundVerdict::Deliver { .. })
+        {
+            return Some(admission);
+        }
+        let told = self.own_discovered().await;
+        told.or_else(|| self.own_untold()).map(admission)
+    }
+
+    /// What this node says of the pod while discovery has told of others and not of it, if that is
+    /// enough for anything.
+    fn own_untold(&self) -> Option<(Arc<Snapshot>, Arc<Workload>)> {
+        let Untold::Judged { .. } = &self.context.settings.untold else {
+            return None;
+        };
+        let snapshot = self.context.parts.mesh.load();
+        let own = self.own_in(&snapshot)?;
+        let untold = snapshot.is_told() && !snapshot.is_discovered(&own.uid);
+        untold.then_some((snapshot, own))
+    }
+
+    /// The namespace whose policies may select this pod, too.
+    pub(crate) fn root_namespace(&self) -> Arc<str> {
+        match &self.context.settings.untold {
+            Untold::Judged { root_namespace } => Arc::clone(root_namespace),
+            Untold::Refused => Arc::from(""),
+        }
     }
 
     async fn own_if(

@@ -9,6 +9,8 @@ use tunnel_hbone::Limits;
 use tunnel_sockets::Sockets;
 use tunnel_telemetry::Telemetry;
 
+use crate::occupants::Occupants;
+
 /// Settings of the data plane.
 #[derive(Clone, Debug)]
 pub struct TunnelSettings {
@@ -28,6 +30,8 @@ pub struct TunnelSettings {
     /// Sockets made ahead with one request, for a busy pod on one thread; 0 makes each when it is
     /// needed. Those in stock hold descriptors.
     pub socket_stock: usize,
+    /// What happens to who calls a pod of which discovery has not told.
+    pub untold: Untold,
     /// How long a connection waits for the pod's own workload to be known.
     pub workload_wait: Duration,
     /// How long a connection is held for want of a certificate before it is refused.
@@ -44,10 +48,24 @@ impl Default for TunnelSettings {
             max_connections: 20_000,
             max_handshakes: 512,
             socket_stock: 64,
+            untold: Untold::Refused,
             workload_wait: Duration::from_secs(5),
             certificate_hold: Duration::from_secs(60),
         }
     }
+}
+
+/// What happens to who calls a pod of this node of which discovery has not told, so that it is not
+/// known which policies select it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Untold {
+    /// Whoever says what the mesh looks like is expected to know better: they are refused.
+    Refused,
+    /// It may be away: they are judged by all policies that may select the pod.
+    Judged {
+        /// The namespace whose policies may select pods of every namespace.
+        root_namespace: Arc<str>,
+    },
 }
 
 /// Half the processors, at least one: the rest is for the pods whose traffic this is.
@@ -66,6 +84,8 @@ pub struct Parts {
     pub telemetry: Telemetry,
     /// Pods' namespaces.
     pub sockets: Sockets,
+    /// Who tells of addresses that the mesh does not know; none if nobody does.
+    pub occupants: Option<Occupants>,
 }
 
 impl std::fmt::Debug for Parts {

@@ -124,6 +124,7 @@ impl Drop for Watched {
 pub(crate) struct Judged {
     /// The pod as discovery told it last; what was attached to it stays so while it says nothing.
     own: Arc<Workload>,
+    told: bool,
     by: InForce,
     /// Until when policies are waited for that are attached and have not come.
     awaited_until: Option<Instant>,
@@ -149,10 +150,19 @@ impl Pod {
         live.stand(id, standing);
         let first = || Judged {
             own: Arc::clone(own),
-            by: InForce::of(snapshot, own),
+            told: snapshot.is_discovered(&own.uid),
+            by: self.in_force(snapshot, own),
             awaited_until: None,
         };
         self.judged.borrow_mut().get_or_insert_with(first);
+    }
+
+    fn in_force(&self, snapshot: &Snapshot, own: &Workload) -> InForce {
+        if snapshot.is_discovered(&own.uid) {
+            InForce::of(snapshot, own)
+        } else {
+            InForce::untold(snapshot, own, &self.root_namespace())
+        }
     }
 
     fn judged_lives(&self) -> [&Rc<Live>; 2] {
@@ -172,9 +182,12 @@ impl Pod {
         let by = match told {
             Some(own) => {
                 judged.own = own;
+                judged.told = true;
                 InForce::of(snapshot, &judged.own)
             }
-            None => InForce::of(snapshot, &judged.own).received(),
+            // It may be gone with its policies, which then is no reason to end what they let in.
+            None if judged.told => InForce::of(snapshot, &judged.own).received(),
+            None => self.in_force(snapshot, &judged.own),
         };
         let over = judged.awaited_until.is_some_and(|until| until <= now);
         let changed = !by.same(&judged.by);

@@ -17,7 +17,7 @@ use crate::application::connect_app;
 use crate::flow::{Flow, Inward};
 use crate::inbound::Peer;
 use crate::outbound::refused;
-use crate::pod::{NOT_DISCOVERED, Pod};
+use crate::pod::{Admission, NOT_DISCOVERED, Pod};
 use crate::standing::{Client, Standing, Watched};
 
 /// Serves one stream to its end; `id` is its number among the pod's.
@@ -88,43 +88,33 @@ async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming, id: u64) -> Op
     }
 }
 
-struct Decided {
-    verdict: InboundVerdict,
-    snapshot: Arc<Snapshot>,
-    own: Arc<Workload>,
-}
-
 /// What happens to the stream, or the status of a request that is not to be decided on.
 async fn decide(
     pod: &Rc<Pod>,
     peer: &Peer,
     request: &Request<RecvStream>,
-) -> Result<Decided, StatusCode> {
+) -> Result<Admission, StatusCode> {
     if request.method() != http::Method::CONNECT {
         let error = format!("method {} is not CONNECT", request.method());
         early(pod, peer, "not_connect", &error);
         return Err(StatusCode::BAD_REQUEST);
     }
-    let Some((snapshot, own)) = pod.own_discovered().await else {
+    let authority = request.uri().authority();
+    let judge = |snapshot: &Snapshot, own: &Arc<Workload>| {
+        let facts = InboundFacts {
+            own: Arc::clone(own),
+            source: peer.address,
+            connection_dst: peer.called.ip(),
+            peer: peer.identity.clone(),
+            authority: authority.map_or("", http::uri::Authority::as_str),
+            network: Arc::clone(&pod.context.settings.network),
+            root_namespace: pod.root_namespace(),
+        };
+        tunnel_decide::inbound_hbone(snapshot, &facts)
+    };
+    pod.own_judged(judge).await.ok_or_else(|| {
         early(pod, peer, "unknown_destination", &NOT_DISCOVERED);
-        return Err(StatusCode::SERVICE_UNAVAILABLE);
-    };
-    let facts = InboundFacts {
-        own: Arc::clone(&own),
-        source: peer.address,
-        connection_dst: peer.called.ip(),
-        peer: peer.identity.clone(),
-        authority: request
-            .uri()
-            .authority()
-            .map_or("", http::uri::Authority::as_str),
-        network: Arc::clone(&pod.context.settings.network),
-    };
-    let verdict = tunnel_decide::inbound_hbone(&snapshot, &facts);
-    Ok(Decided {
-        verdict,
-        snapshot,
-        own,
+        StatusCode::SERVICE_UNAVAILABLE
     })
 }
 

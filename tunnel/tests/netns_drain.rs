@@ -79,6 +79,7 @@ impl Lab {
             credentials: credentials.clone(),
             telemetry,
             sockets,
+            occupants: None,
         };
         let settings = TunnelSettings {
             threads: 2,

@@ -30,6 +30,13 @@ struct Cluster {
 
 impl Cluster {
     fn open() -> Result<Self> {
+        Self::telling(|client, server| {
+            let told = Told::default().pod(client, &[]);
+            told.pod(server, &["strict"]).strict("strict")
+        })
+    }
+
+    fn telling(told: impl FnOnce(&Pod, &Pod) -> Told) -> Result<Self> {
         let world = World::new()?;
         let client = world.pod(Mesh::NAMESPACE, "client")?;
         let server = world.pod(Mesh::NAMESPACE, "server")?;
@@ -38,10 +45,7 @@ impl Cluster {
             std::fs::create_dir_all(secrets.join(directory))?;
         }
         project(&secrets, "first")?;
-        let told = Told::default()
-            .pod(&client, &[])
-            .pod(&server, &["strict"])
-            .strict("strict");
+        let told = told(&client, &server);
         let mut istiod = None;
         let mesh = Mesh::default().expected(&client).expected(&server);
         let agent = Agent::start_beside(&world, "node", &mesh, &settings(&secrets), |netns| {
@@ -212,6 +216,26 @@ fn istiod_goes_away_and_comes_back_with_another_root() {
     .unwrap();
     istiod.tell(|_| Told::default().pod(client, &[]).pod(server, &[]));
     cluster.calls_go_through();
+}
+
+#[test]
+fn a_pod_that_istiod_has_not_told_of_is_reached_by_tunnel_under_all_policies_that_may_select_it() {
+    let told = |client: &Pod, _: &Pod| Told::default().pod(client, &[]).strict("strict");
+    let mut cluster = Cluster::telling(told).unwrap();
+    cluster.istiod = None;
+    cluster.wait_for_state("waiting to connect again");
+    let capture = Capture::start(&cluster.world).unwrap();
+    cluster.call().unwrap();
+    // A policy that is about plaintext may select it.
+    let outsider = cluster.world.pod(Mesh::OUTSIDE, "outsider").unwrap();
+    app::refused(&outsider, cluster.server.at(8080), "no secret").unwrap();
+    let why = [
+        "explicitly denied by: shop/strict",
+        "has not told of this pod",
+    ];
+    cluster.agent.wait_for_log(&why).unwrap();
+    let seen = capture.stop().unwrap();
+    assert_eq!(seen.count(MARKER), 0, "payload in clear");
 }
 
 #[test]

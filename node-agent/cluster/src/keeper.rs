@@ -1,10 +1,12 @@
 //! The one state that all facts go into, and who may ask for it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use node_agent_enrollment::{
-    Annotate, Asked, Cluster, Effect, Fact, FoundPlace, PodRef, Progress, Roster, Rules, Source,
+    Annotate, Asked, Cluster, Effect, Fact, FoundPlace, ListedPod, PodRef, Progress, Roster, Rules,
+    Source,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,6 +16,7 @@ use crate::ask::Asker;
 use crate::follow::{Follower, Initial, Limits};
 use crate::link::{Kind, Lamp, Status};
 use crate::objects::{all_namespaces, all_pods, namespace_facts, pod_facts};
+use crate::occupants::NobodyTells;
 use crate::tell::{self, TellError, Warning};
 
 /// What is followed.
@@ -132,6 +135,18 @@ impl ClusterHandle {
     /// Asks for a pod that the roster does not know. There is an answer within the limit.
     pub async fn ask(&self, pod: &PodRef, limit: Duration) -> Asked {
         self.asker.ask(&self.rules, pod, limit).await
+    }
+
+    /// Asks which pods have an address for themselves. There is an answer within the limit.
+    ///
+    /// # Errors
+    /// Nobody can tell.
+    pub async fn occupants(
+        &self,
+        ip: IpAddr,
+        limit: Duration,
+    ) -> Result<Vec<ListedPod>, NobodyTells> {
+        self.asker.occupants(&self.rules, ip, limit).await
     }
 
     /// Writes a pod's annotation.

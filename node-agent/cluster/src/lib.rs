@@ -17,6 +17,7 @@ mod follow;
 mod keeper;
 mod link;
 mod objects;
+mod occupants;
 mod problem;
 mod tell;
 
@@ -28,4 +29,5 @@ mod tests;
 pub use access::{Access, AccessError, SERVICE_ACCOUNT};
 pub use keeper::{ClusterHandle, ClusterSettings, Start, start, until_whole};
 pub use link::{Link, LinkStatus, Status};
+pub use occupants::NobodyTells;
 pub use tell::{TellError, Warning};

@@ -109,7 +109,7 @@ pub(crate) fn namespace_facts(object: NamespaceObject) -> NamespaceFacts {
 }
 
 impl PodStatus {
-    fn addresses(&self) -> Vec<IpAddr> {
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         let all = self.pod_ips.iter().flatten().map(|one| &one.ip);
         let mut addresses: Vec<IpAddr> = all
             .chain(&self.pod_ip)

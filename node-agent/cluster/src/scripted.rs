@@ -259,7 +259,10 @@ impl State {
                 .map(|(_, value)| value)
         };
         if value("watch") != Some("true") {
-            return self.list(kind, value("continue").and_then(|text| text.parse().ok()));
+            let from = value("continue").and_then(|text| text.parse().ok());
+            let first =
+                value("fieldSelector").and_then(|text| text.strip_prefix("status.podIP%3D"));
+            return self.list(kind, from, first);
         }
         let from = value("resourceVersion")
             .and_then(|text| text.parse().ok())
@@ -294,8 +297,13 @@ impl State {
         ours.map(|(_, object)| object.clone()).collect()
     }
 
-    fn list(&self, kind: &str, from: Option<usize>) -> Response<Body> {
-        let (all, from) = (self.of(kind), from.unwrap_or(0));
+    /// `first`: the first address of the pods that are wanted.
+    fn list(&self, kind: &str, from: Option<usize>, first: Option<&str>) -> Response<Body> {
+        let (mut all, from) = (self.of(kind), from.unwrap_or(0));
+        if let Some(first) = first {
+            let first = first.replace("%3A", ":");
+            all.retain(|object| object["status"]["podIP"] == first.as_str());
+        }
         let end = (from + self.page).min(all.len());
         let mut metadata = json!({"resourceVersion": self.version.to_string()});
         if end < all.len() {

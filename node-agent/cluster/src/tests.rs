@@ -393,3 +393,61 @@ async fn annotations_and_events_are_written() {
         assert_eq!(error.is_pointless(), pointless, "{error}");
     }
 }
+
+/// A pod with these addresses, captured or not.
+fn at(name: &str, addresses: &[&str], redirection: &str) -> Value {
+    let mut pod = pod("mesh", name, name, "");
+    pod["metadata"]["annotations"] = json!({"ambient.istio.io/redirection": redirection});
+    let ips: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
+    pod["status"] = json!({"phase": "Running", "podIP": addresses[0], "podIPs": ips});
+    pod
+}
+
+#[tokio::test]
+async fn who_has_an_address_is_found_by_it_whichever_of_the_two_it_is() {
+    let bench = Bench::with(|api| {
+        api.change(|state| state.page = 2);
+        api.apply(PODS, at("server", &["10.0.0.9", "fd00::9"], "enabled"));
+        api.apply(PODS, at("other", &["10.0.0.8"], ""));
+        let mut ended = at("ended", &["10.0.0.9"], "enabled");
+        ended["status"]["phase"] = "Succeeded".into();
+        api.apply(PODS, ended);
+        let mut node = at("node", &["10.0.0.7"], "");
+        node["spec"]["hostNetwork"] = true.into();
+        api.apply(PODS, node);
+    })
+    .await;
+    let found = async |ip: &str| {
+        let asked = bench.handle.occupants(ip.parse().unwrap(), PATIENCE).await;
+        let of = |pod: ListedPod| (pod.name, pod.seen.unwrap().redirection.unwrap_or_default());
+        asked.unwrap().into_iter().map(of).collect::<Vec<_>>()
+    };
+    let server = [("server".to_owned(), "enabled".to_owned())];
+    assert_eq!(found("10.0.0.9").await, server);
+    assert_eq!(found("fd00::9").await, server);
+    assert_eq!(
+        found("10.0.0.8").await,
+        [("other".to_owned(), String::new())]
+    );
+    for nobody in ["10.0.0.7", "10.0.0.6", "fd00::6"] {
+        assert_eq!(found(nobody).await, []);
+    }
+}
+
+#[tokio::test]
+async fn that_nobody_tells_who_has_an_address_is_said_in_time() {
+    let bench = Bench::whole().await;
+    let ip = "10.0.0.9".parse().unwrap();
+    bench.api.change(|state| state.refuses = Some(503));
+    let error = bench.handle.occupants(ip, PATIENCE).await.unwrap_err();
+    assert!(error.to_string().contains("503"), "{error}");
+    bench
+        .api
+        .change(|state| (state.refuses, state.hangs) = (None, true));
+    let limit = Duration::from_millis(200);
+    let asked = timeout(PATIENCE, bench.handle.occupants(ip, limit))
+        .await
+        .unwrap();
+    let error = asked.unwrap_err().to_string();
+    assert!(error.contains("does not answer within"), "{error}");
+}

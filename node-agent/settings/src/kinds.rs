@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use serde_json::Value;
 
 /// A number of bytes, written `65536`, `64KiB`, `4MiB` or `1GiB`.
@@ -183,6 +184,32 @@ fn parse_host_port(text: &str) -> Option<HostPort> {
     };
     let host = in_brackets.unwrap_or(host).to_owned();
     good.then_some(HostPort { host, port })
+}
+
+/// Address blocks, written `[10.244.0.0/16, fd00:10:244::/56]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocks(pub Vec<IpNetwork>);
+
+impl Kind for Blocks {
+    const NAME: &'static str = "list of address blocks";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let texts = Vec::<String>::read(value)?;
+        if texts.is_empty() {
+            return Err("expected at least one block".to_owned());
+        }
+        let block = |text: String| match text.parse() {
+            Ok(block) if text.contains('/') => Ok(block),
+            _ => Err(format!(
+                "expected a block such as 10.244.0.0/16 or fd00:10:244::/56, found {text:?}"
+            )),
+        };
+        texts
+            .into_iter()
+            .map(block)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
 }
 
 impl Kind for Vec<String> {

@@ -25,7 +25,7 @@ pub use choices::{
 };
 pub use cni::{CniFacts, CniMode, CniProfile, OWNED_CONFLIST, Paths};
 pub use describe::{describe, describe_markdown};
-pub use kinds::{ByteSize, HostPort, parse_byte_size, parse_duration};
+pub use kinds::{Blocks, ByteSize, HostPort, parse_byte_size, parse_duration};
 pub use mistakes::{Mistake, Mistakes};
 pub use table::{Default, Limits, Row, Settings, rows};
 

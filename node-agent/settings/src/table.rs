@@ -11,7 +11,7 @@ use crate::choices::{
     IptablesBackend, LogFormat, OnMissingCertificate, OnUnknownPod, PodsSource, WorkerThreads,
 };
 use crate::cni::{CniMode, CniProfile, Paths};
-use crate::kinds::{ByteSize, HostPort, Kind};
+use crate::kinds::{Blocks, ByteSize, HostPort, Kind};
 use crate::mistakes::Mistake;
 
 /// One row of the table, for help texts and generated documentation.
@@ -99,6 +99,13 @@ settings! {
     trust_domain "trustDomain": String = Default::Is("cluster.local"), Limits::Name, "";
     /// Name of the network the node's pods are in; addresses are looked up within it.
     network "network": String = Default::Is(""), Limits::Any, "";
+    /// The address blocks of the cluster's pods. Of an address in them that the mesh does not know
+    /// the API server is asked, before anything is sent there in clear. Not set: all private
+    /// addresses are asked about. A block that is left out here is reached in clear while the
+    /// control plane is behind. Has an effect only where pods is kubernetes.
+    pod_cidrs "podCidrs": Option<Blocks> = Default::Absent, Limits::Any, "";
+    /// The mesh's root namespace, whose policies may select pods of all namespaces.
+    root_namespace "rootNamespace": String = Default::Is("istio-system"), Limits::Name, "";
     /// Unix socket the CNI plugin calls. Its directory is created with mode 0700, the socket with
     /// mode 0600.
     socket "socket": PathBuf = Default::Is("/run/ambient/agent.sock"), Limits::Any, "";

@@ -185,6 +185,7 @@ impl OwnDriver {
             credentials,
             tunnel,
             control_plane: _only_shown,
+            questions: _answered,
         } = parts;
         let place = Place {
             node: settings.node.as_str().into(),

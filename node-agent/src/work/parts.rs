@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use node_agent_admin::{PendingTask, Readiness};
 use node_agent_handover::{Job, JobDone};
 use node_agent_redirect::{Backend, RedirectPlan};
-use node_agent_settings::{ByteSize, IptablesBackend, Settings, WorkerThreads};
-use tokio::sync::watch;
+use node_agent_settings::{Blocks, ByteSize, IptablesBackend, PodsSource, Settings, WorkerThreads};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tunnel::{Limits, Parts as TunnelParts, Tunnel, TunnelSettings};
+use tunnel::{
+    Limits, Occupants, Parts as TunnelParts, PodRange, Question, Tunnel, TunnelSettings, Untold,
+};
 use tunnel_credentials::{CredentialSettings, Credentials, IstiodCa};
 use tunnel_discovery::{MeshStore, XdsStatus, watch_file};
 use tunnel_sockets::Sockets;
@@ -27,6 +29,8 @@ pub(super) struct Parts {
     pub(super) mesh: Arc<MeshStore>,
     pub(super) credentials: Credentials,
     pub(super) tunnel: TunnelPort,
+    /// What the data plane asks, if there is somebody to be asked.
+    pub(super) questions: Option<mpsc::Receiver<Question>>,
     /// How it stands with the control plane, if one is followed.
     pub(super) control_plane: Option<watch::Receiver<XdsStatus>>,
 }
@@ -41,11 +45,13 @@ pub(super) fn start(
 ) -> anyhow::Result<Parts> {
     let credentials = credentials(settings, readiness, tasks)?;
     let (mesh, control_plane) = follow_mesh(settings, telemetry, readiness, tasks);
+    let (occupants, questions) = occupants(settings).unzip();
     let parts = TunnelParts {
         mesh: mesh.reader(),
         credentials: credentials.clone(),
         telemetry: telemetry.clone(),
         sockets,
+        occupants,
     };
     // The threads are not waited for: they end with the process.
     let (_threads, handle) =
@@ -54,8 +60,18 @@ pub(super) fn start(
         mesh,
         credentials,
         tunnel: TunnelPort(handle),
+        questions,
         control_plane,
     })
+}
+
+/// The way to ask who is at an address, where the API server is followed.
+fn occupants(settings: &Settings) -> Option<(Occupants, mpsc::Receiver<Question>)> {
+    let range = match &settings.pod_cidrs {
+        Some(Blocks(blocks)) => PodRange::Blocks(blocks.clone()),
+        None => PodRange::Private,
+    };
+    (settings.pods == PodsSource::Kubernetes).then(|| Occupants::channel(range))
 }
 
 fn credentials(
@@ -156,6 +172,12 @@ fn tunnel_settings(settings: &Settings) -> TunnelSettings {
         },
         max_connections: settings.max_connections_per_pod as usize,
         socket_stock: settings.socket_stock as usize,
+        untold: match settings.xds_address {
+            Some(_) => Untold::Judged {
+                root_namespace: settings.root_namespace.as_str().into(),
+            },
+            None => Untold::Refused,
+        },
         ..defaults
     }
 }

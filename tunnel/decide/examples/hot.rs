@@ -91,6 +91,8 @@ fn main() {
                     original_dst: OriginalDst::new(SocketAddr::new(other, 80)),
                     network: "".into(),
                     random: u64::from(round),
+                    pods: None,
+                    occupant: None,
                 };
                 let verdict = tunnel_decide::outbound(&mesh, &facts);
                 u32::from(matches!(verdict, OutboundVerdict::Hbone(_)))
@@ -103,6 +105,7 @@ fn main() {
                     peer: peer.clone(),
                     authority: "10.0.0.1:80",
                     network: "".into(),
+                    root_namespace: "".into(),
                 };
                 let verdict = tunnel_decide::inbound_hbone(&mesh, &facts);
                 u32::from(matches!(verdict, InboundVerdict::Deliver { .. }))

@@ -6,7 +6,7 @@ use tunnel_model::{
 };
 
 use crate::policy::{self, AllowedBy, DryRun, PolicyFacts, PolicyVerdict};
-use crate::{Authority, Host, Refusal, RefusalReason, is_own_port, waypoint};
+use crate::{Authority, Host, InForce, Missing, Refusal, RefusalReason, is_own_port, waypoint};
 
 /// A stream that arrived through a tunnel.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct InboundFacts<'a> {
     pub authority: &'a str,
     /// The network this node is on.
     pub network: Arc<str>,
+    /// The namespace whose policies may select pods of every namespace.
+    pub root_namespace: Arc<str>,
 }
 
 /// What becomes of an inbound connection.
@@ -68,39 +70,61 @@ pub fn inbound_hbone(snapshot: &Snapshot, facts: &InboundFacts<'_>) -> InboundVe
         return refuse(reason, parties);
     }
     let next_hop = SocketAddr::new(facts.connection_dst, port);
-    judge(
+    let judge = Judge {
         snapshot,
         own,
-        Some(&facts.peer),
-        facts.source,
-        NextHop::new(next_hop),
-        parties,
-    )
+        root_namespace: &facts.root_namespace,
+    };
+    let next_hop = NextHop::new(next_hop);
+    judge.verdict(Some(&facts.peer), facts.source, next_hop, parties)
 }
 
 /// Asks the policies, the last step of both ways in.
-pub(crate) fn judge(
-    snapshot: &Snapshot,
-    own: &Workload,
-    identity: Option<&Identity>,
-    source: SourceAddr,
-    next_hop: NextHop,
-    parties: Parties,
-) -> InboundVerdict {
-    let asked = PolicyFacts {
-        identity,
-        source_ip: source.ip(),
-        destination_ip: next_hop.ip(),
-        destination_port: next_hop.port(),
-    };
-    match policy::evaluate(snapshot, own, &asked) {
-        PolicyVerdict::Allow { by, dry_run } => InboundVerdict::Deliver {
-            next_hop,
-            parties,
-            by,
-            dry_run,
-        },
-        PolicyVerdict::Deny { reason, .. } => InboundVerdict::Refuse(Refusal::new(reason, parties)),
+pub(crate) struct Judge<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) own: &'a Workload,
+    pub(crate) root_namespace: &'a str,
+}
+
+impl Judge<'_> {
+    pub(crate) fn verdict(
+        &self,
+        identity: Option<&Identity>,
+        source: SourceAddr,
+        next_hop: NextHop,
+        parties: Parties,
+    ) -> InboundVerdict {
+        let asked = PolicyFacts {
+            identity,
+            source_ip: source.ip(),
+            destination_ip: next_hop.ip(),
+            destination_port: next_hop.port(),
+        };
+        match self.policies(&asked) {
+            PolicyVerdict::Allow { by, dry_run } => InboundVerdict::Deliver {
+                next_hop,
+                parties,
+                by,
+                dry_run,
+            },
+            PolicyVerdict::Deny { reason, .. } => {
+                InboundVerdict::Refuse(Refusal::new(reason, parties))
+            }
+        }
+    }
+
+    /// Which policies apply is known of workloads that discovery has told of.
+    fn policies(&self, asked: &PolicyFacts<'_>) -> PolicyVerdict {
+        let Self { snapshot, own, .. } = self;
+        if snapshot.is_discovered(&own.uid) {
+            return policy::evaluate(snapshot, own, asked);
+        }
+        let dry_run = Vec::new();
+        let in_force = InForce::untold(snapshot, own, self.root_namespace);
+        match in_force.verdict(asked, Missing::Refuse) {
+            Ok(by) => PolicyVerdict::Allow { by, dry_run },
+            Err(reason) => PolicyVerdict::Deny { reason, dry_run },
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 mod authority;
 mod balance;
 mod inbound;
+mod occupant;
 mod outbound;
 mod plaintext;
 pub mod policy;
@@ -19,6 +20,7 @@ mod waypoint;
 
 pub use authority::{Authority, Host};
 pub use inbound::{InboundFacts, InboundVerdict, inbound_hbone};
+pub use occupant::{Occupant, PodRange};
 pub use outbound::{HboneRoute, OutboundFacts, OutboundVerdict, PassthroughRoute, outbound};
 pub use plaintext::{PlaintextFacts, inbound_plaintext};
 pub use policy::{AllowedBy, DryRun, PolicyFacts, PolicyVerdict};

@@ -8,7 +8,7 @@ use tunnel_model::{
 
 use crate::balance::{PortRule, address};
 use crate::upstream::{Resolved, Upstream, asked, other_network, resolve};
-use crate::{HBONE_PORT, Refusal, RefusalReason, is_own_port, waypoint};
+use crate::{HBONE_PORT, Occupant, PodRange, Refusal, RefusalReason, is_own_port, waypoint};
 
 /// A connection captured on its way out of a pod.
 #[derive(Debug, Clone)]
@@ -23,6 +23,10 @@ pub struct OutboundFacts {
     pub network: Arc<str>,
     /// Chooses among equals.
     pub random: u64,
+    /// About which addresses that the mesh does not know somebody can be asked; none if nobody can.
+    pub pods: Option<Arc<PodRange>>,
+    /// The answer, once there is one.
+    pub occupant: Option<Occupant>,
 }
 
 /// A way through a tunnel.
@@ -56,6 +60,8 @@ pub enum OutboundVerdict {
     Passthrough(PassthroughRoute),
     /// Nowhere.
     Refuse(Refusal),
+    /// Nobody knows yet: it is to be asked who is at that address, and decided again.
+    Ask,
 }
 
 /// Decides where a connection out of a pod goes.
@@ -73,8 +79,37 @@ pub fn outbound(snapshot: &Snapshot, facts: &OutboundFacts) -> OutboundVerdict {
     match resolve(snapshot, &facts.own.network, target, &wanted) {
         Resolved::Found(upstream) => to_workload(snapshot, facts, &upstream),
         Resolved::Passthrough(service) => facts.in_clear(target, None, Some(service)),
-        Resolved::Unknown => facts.in_clear(target, None, None),
+        Resolved::Unknown => to_unknown(snapshot, facts, target),
         Resolved::Unusable(service, why) => facts.refuse(why.reason(target), None, Some(service)),
+    }
+}
+
+/// To an address that the mesh does not know. The control plane may be away or behind, so that is
+/// not yet a reason to take it for a stranger's.
+fn to_unknown(snapshot: &Snapshot, facts: &OutboundFacts, target: SocketAddr) -> OutboundVerdict {
+    let pods = facts.pods.as_ref();
+    if !pods.is_some_and(|range| range.may_hold(target.ip())) {
+        return facts.in_clear(target, None, None);
+    }
+    match &facts.occupant {
+        None => OutboundVerdict::Ask,
+        Some(Occupant::Outsider) => facts.in_clear(target, None, None),
+        Some(Occupant::Member(workload)) => {
+            let upstream = Upstream {
+                workload: Arc::clone(workload),
+                service: None,
+                port: target.port(),
+            };
+            to_workload(snapshot, facts, &upstream)
+        }
+        Some(Occupant::Unknown { why }) => {
+            let why = Arc::clone(why);
+            let reason = RefusalReason::UnknownOccupant {
+                ip: target.ip(),
+                why,
+            };
+            facts.refuse(reason, None, None)
+        }
     }
 }
 

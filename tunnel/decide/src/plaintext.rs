@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tunnel_model::{NextHop, OriginalDst, Parties, Snapshot, SourceAddr, Workload};
 
-use crate::inbound::{InboundVerdict, judge, serving};
+use crate::inbound::{InboundVerdict, Judge, serving};
 use crate::{Refusal, RefusalReason, is_own_port, policy};
 
 /// A connection that came into a pod in clear.
@@ -16,6 +16,8 @@ pub struct PlaintextFacts {
     pub original_dst: OriginalDst,
     /// The network this node is on.
     pub network: Arc<str>,
+    /// The namespace whose policies may select pods of every namespace.
+    pub root_namespace: Arc<str>,
 }
 
 /// Decides about a connection that came in clear. It has no identity, whoever its address is said
@@ -42,5 +44,10 @@ pub fn inbound_plaintext(snapshot: &Snapshot, facts: &PlaintextFacts) -> Inbound
         return refuse(reason, parties);
     }
     let next_hop = NextHop::new(facts.original_dst.get());
-    judge(snapshot, own, None, facts.source, next_hop, parties)
+    let judge = Judge {
+        snapshot,
+        own,
+        root_namespace: &facts.root_namespace,
+    };
+    judge.verdict(None, facts.source, next_hop, parties)
 }

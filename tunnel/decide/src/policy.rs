@@ -159,7 +159,7 @@ fn warn<'a>(
     said
 }
 
-fn applies(policy: &Policy, facts: &PolicyFacts<'_>) -> bool {
+pub(crate) fn applies(policy: &Policy, facts: &PolicyFacts<'_>) -> bool {
     match &policy.rules {
         PolicyRules::Valid(rules) => rules.iter().any(|rule| rule_holds(rule, facts)),
         PolicyRules::Malformed { .. } => policy.action == Action::Deny,

@@ -61,6 +61,11 @@ pub enum RefusalReason {
         "connection closed due to policy rejection: policy {0} is attached to the workload but has not been received"
     )]
     PolicyMissing(PolicyKey),
+    /// The control plane has not told of the pod, so whatever may select it counts.
+    #[error(
+        "{0} (the control plane has not told of this pod yet, so policies that may select it apply)"
+    )]
+    Untold(Box<Self>),
     /// It was let through, and is refused by what applies since.
     #[error("connection closed due to policy change: {0}")]
     PolicyChange(Box<Self>),
@@ -123,6 +128,16 @@ pub enum RefusalReason {
     /// The destination names a waypoint that is not known, or has no endpoint.
     #[error("unknown waypoint: {0}")]
     UnknownWaypoint(String),
+    /// The address may be a pod's, and nobody can tell whose it is.
+    #[error(
+        "unknown destination: {ip} may be a pod's that the control plane has not told of, and it cannot be found out: {why}; nothing is sent there in clear"
+    )]
+    UnknownOccupant {
+        /// The address.
+        ip: IpAddr,
+        /// Why not.
+        why: Arc<str>,
+    },
     /// The pod wants streams with a PROXY protocol header, which is not written yet.
     #[error("the workload's application tunnel asks for PROXY protocol, which is not supported")]
     ApplicationTunnel,
@@ -185,7 +200,7 @@ impl RefusalReason {
             | Self::DeniedByMalformedPolicy { policy, .. }
             | Self::PolicyMissing(policy) => DecidedBy::Policy(policy.clone()),
             Self::NotAllowed => DecidedBy::AllowPolicies,
-            Self::PolicyChange(why) => why.decided_by(),
+            Self::PolicyChange(why) | Self::Untold(why) => why.decided_by(),
             Self::PeerIdentity { .. } => DecidedBy::Identity,
             Self::IpMismatch { .. } => DecidedBy::Destination,
             Self::InvalidAuthority(_) | Self::NotFromOutside(_) => DecidedBy::Protocol,
@@ -196,6 +211,7 @@ impl RefusalReason {
             | Self::OtherNetwork { .. }
             | Self::NoAddress(_)
             | Self::UnknownWaypoint(_)
+            | Self::UnknownOccupant { .. }
             | Self::ApplicationTunnel => DecidedBy::Routing,
         }
     }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use tunnel_model::{Parties, Policy, PolicyKey, Snapshot, Workload};
+use tunnel_model::{Action, Parties, Policy, PolicyKey, Scope, Snapshot, Workload};
 
-use crate::policy::{PolicyFacts, enforce};
+use crate::policy::{AllowedBy, PolicyFacts, applies, enforce};
 use crate::{Refusal, RefusalReason};
 
 /// The policies in force for a workload in one snapshot: all that the verdict on a connection,
@@ -10,7 +10,19 @@ use crate::{Refusal, RefusalReason};
 #[derive(Debug, Clone, Default)]
 pub struct InForce {
     policies: Vec<Arc<Policy>>,
+    /// Of a workload of which discovery has not told: those that may select it.
+    possible: Vec<Arc<Policy>>,
+    told: Told,
     missing: Vec<PolicyKey>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Workload,
+    /// Only policies.
+    Policies,
+    Nothing,
 }
 
 /// What of policies that are attached to the workload and have not been received.
@@ -38,6 +50,30 @@ impl InForce {
         in_force
     }
 
+    /// Those for a workload of this node that discovery has not told of. It is discovery that says
+    /// which policies select a workload; until then any that may do so is taken into account, those
+    /// of its namespace and of the mesh's root. Nobody is let through whom discovery's word, whatever
+    /// it will be, would refuse by what is known now.
+    #[must_use]
+    pub fn untold(snapshot: &Snapshot, own: &Workload, root_namespace: &str) -> Self {
+        let in_force = Self::of(snapshot, own);
+        let reaches = |policy: &&Arc<Policy>| {
+            let namespace = &*policy.namespace;
+            policy.scope == Scope::WorkloadSelector
+                && !policy.dry_run
+                && (*namespace == *own.namespace || namespace == root_namespace)
+        };
+        Self {
+            possible: snapshot.policies().filter(reaches).cloned().collect(),
+            told: if snapshot.is_told() {
+                Told::Policies
+            } else {
+                Told::Nothing
+            },
+            ..in_force
+        }
+    }
+
     /// The same without what is missing.
     #[must_use]
     pub fn received(mut self) -> Self {
@@ -49,11 +85,10 @@ impl InForce {
     /// was told anew, because then the policies are the very same.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        let equal =
-            |(one, other): (&Arc<Policy>, &Arc<Policy>)| Arc::ptr_eq(one, other) || one == other;
-        self.policies.len() == other.policies.len()
+        self.told == other.told
             && self.missing == other.missing
-            && self.policies.iter().zip(&other.policies).all(equal)
+            && same(&self.policies, &other.policies)
+            && same(&self.possible, &other.possible)
     }
 
     /// Whether a policy is attached that has not been received.
@@ -71,11 +106,46 @@ impl InForce {
             let reason = RefusalReason::PolicyChange(Box::new(reason));
             Refusal::new(reason, Parties::default())
         };
-        if let (Missing::Refuse, Some(key)) = (missing, self.missing.first()) {
-            return Err(refused(RefusalReason::PolicyMissing(key.clone())));
-        }
-        enforce(self.policies.iter(), facts)
-            .map(drop)
-            .map_err(refused)
+        self.verdict(facts, missing).map(drop).map_err(refused)
     }
+
+    pub(crate) fn verdict(
+        &self,
+        facts: &PolicyFacts<'_>,
+        missing: Missing,
+    ) -> Result<AllowedBy, RefusalReason> {
+        if let (Missing::Refuse, Some(key)) = (missing, self.missing.first()) {
+            return Err(RefusalReason::PolicyMissing(key.clone()));
+        }
+        if self.told == Told::Workload {
+            return enforce(self.policies.iter(), facts);
+        }
+        let untold = |reason| RefusalReason::Untold(Box::new(reason));
+        if self.told == Told::Nothing {
+            return Err(untold(RefusalReason::NotAllowed));
+        }
+        self.whatever_selects(facts).map_err(untold)
+    }
+
+    /// The verdict that holds whichever of the possible policies select the workload.
+    fn whatever_selects(&self, facts: &PolicyFacts<'_>) -> Result<AllowedBy, RefusalReason> {
+        let possible = |action: Action| {
+            let is = move |policy: &&Arc<Policy>| policy.action == action;
+            self.possible.iter().filter(is)
+        };
+        let by = enforce(self.policies.iter().chain(possible(Action::Deny)), facts)?;
+        // One that lets others through than this one keeps it out if it is the only one to do so.
+        let kept_out = by == AllowedBy::NoPolicy
+            && possible(Action::Allow).any(|policy| !applies(policy, facts));
+        if kept_out {
+            return Err(RefusalReason::NotAllowed);
+        }
+        Ok(by)
+    }
+}
+
+fn same(one: &[Arc<Policy>], other: &[Arc<Policy>]) -> bool {
+    let equal =
+        |(one, other): (&Arc<Policy>, &Arc<Policy>)| Arc::ptr_eq(one, other) || one == other;
+    one.len() == other.len() && one.iter().zip(other).all(equal)
 }

@@ -3,8 +3,10 @@
 mod authority;
 mod balance;
 mod inbound;
+mod occupant;
 mod outbound;
 mod policy;
+mod standing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

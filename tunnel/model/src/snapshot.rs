@@ -29,6 +29,7 @@ pub struct Endpoint {
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     version: u64,
+    told: bool,
     mesh: Arc<Index>,
     local: Arc<Index>,
 }
@@ -51,6 +52,7 @@ impl Snapshot {
         }
         Self {
             version,
+            told: self.told,
             mesh: Arc::clone(&self.mesh),
             local: Arc::new(builder.index()),
         }
@@ -70,6 +72,12 @@ impl Snapshot {
         self.mesh
             .workload_by_uid(uid)
             .or_else(|| self.local.workload_by_uid(uid))
+    }
+
+    /// Whether discovery has told anything yet: then all policies there were are known.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.told
     }
 
     /// Whether discovery itself knows this workload. What this node says of its own pods is enough

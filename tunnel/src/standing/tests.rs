@@ -7,20 +7,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::task::{LocalSet, spawn_local};
-use tunnel_credentials::{CredentialSettings, Credentials, TestAuthority};
 use tunnel_discovery::{MeshStore, parse_document};
 use tunnel_model::{Identity, Parties, PodUid, SourceAddr};
-use tunnel_sockets::Sockets;
-use tunnel_telemetry::{
-    ConnectionStart, Direction, Security, Telemetry, TelemetrySettings, WriterGuard,
-};
+use tunnel_telemetry::{ConnectionStart, Direction, Security, WriterGuard};
 
 use super::*;
 use crate::application::Ports;
-use crate::context::Context;
 use crate::pod::PodFacts;
-use crate::probe::Tickets;
-use crate::settings::{Parts, TunnelSettings};
+use crate::testing::context;
 
 const EVERYBODY: &str = "[[]]";
 const NOBODY_KNOWN: &str = r#"[[[{"notPrincipals": [{"presence": {}}]}]]]"#;
@@ -83,20 +77,8 @@ impl Thread {
     fn start() -> Self {
         let mesh = MeshStore::new();
         tell(&mesh, &[], &[]);
-        let authority = Arc::new(TestAuthority::new("cluster.local"));
-        let (credentials, owner) =
-            Credentials::start(CredentialSettings::default(), authority as _);
-        spawn_local(owner);
         let log = Log::default();
-        let settings = TelemetrySettings::default();
-        let (telemetry, writer) = Telemetry::with_sink(settings, Box::new(log.clone())).unwrap();
-        let parts = Parts {
-            mesh: mesh.reader(),
-            credentials,
-            telemetry,
-            sockets: Sockets::channel().0,
-        };
-        let context = Context::new(TunnelSettings::default(), parts, Tickets::default());
+        let (context, writer) = context(&mesh, None, Box::new(log.clone()));
         let pod = |name: &str| {
             let facts = PodFacts {
                 uid: PodUid::from(name),
@@ -371,5 +353,55 @@ fn others_have_their_turns_while_many_are_judged() {
         );
         let snapshot = thread.mesh.reader().load();
         assert!(thread.web.due(&snapshot, Instant::now()).is_none());
+    });
+}
+
+#[test]
+fn a_pod_that_is_not_told_of_is_judged_by_what_may_select_it_until_it_is() {
+    on_a_thread(async |thread| {
+        // This node says that the pod is there; discovery has told of another, and of policies.
+        let selecting = |rules: &'static str| ("some", "WorkloadSelector", "Deny", rules);
+        let tell_without = |rules| {
+            let text = format!(
+                r#"{{"workloads": [], "services": [], "policies": [{{"name": "some",
+                "namespace": "shop", "scope": "WorkloadSelector", "action": "Deny",
+                "rules": {rules}}}]}}"#
+            );
+            let state = parse_document(&text, std::path::Path::new("mesh")).unwrap();
+            thread.mesh.set_state(state);
+        };
+        tell_without(NOBODY_KNOWN);
+        let local = Workload::new(
+            "Kubernetes//Pod/shop/web",
+            "web",
+            identity("web"),
+            Vec::new(),
+        );
+        thread.mesh.upsert_local(PodUid::from("web"), local);
+        let facts = |snapshot: &Snapshot, own: &Arc<Workload>, peer| {
+            let by = InForce::untold(snapshot, own, "istio-system");
+            let asked = PolicyFacts {
+                identity: peer,
+                source_ip: "10.0.0.1".parse().unwrap(),
+                destination_ip: "10.0.0.2".parse().unwrap(),
+                destination_port: 8080,
+            };
+            by.judge(&asked, Missing::Refuse)
+        };
+        let snapshot = thread.mesh.reader().load();
+        let own = thread.web.own_in(&snapshot).unwrap();
+        assert!(!snapshot.is_discovered(&own.uid));
+        let peer = identity("client");
+        facts(&snapshot, &own, Some(&peer)).unwrap();
+        facts(&snapshot, &own, None).unwrap_err();
+        thread.connection(&thread.web, Some("client"));
+        // What does not select it after all leaves it alone when that is told.
+        tell(&thread.mesh, &[], &[selecting(EVERYBODY)]);
+        assert_eq!(thread.left().await, (1, 0, 0));
+        tell_without(EVERYBODY);
+        // It was told of, and keeps what was attached to it then: nothing.
+        assert_eq!(thread.left().await, (1, 0, 0));
+        tell(&thread.mesh, &["shop/some"], &[selecting(EVERYBODY)]);
+        assert_eq!(thread.left().await, (0, 0, 0));
     });
 }

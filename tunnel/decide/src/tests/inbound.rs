@@ -41,6 +41,7 @@ fn verdict(snapshot: &Snapshot, asked: &Asked<'_>) -> InboundVerdict {
         peer: identity(asked.peer),
         authority: asked.authority,
         network: "".into(),
+        root_namespace: "root".into(),
     };
     inbound_hbone(snapshot, &facts)
 }
@@ -363,6 +364,7 @@ fn in_clear() {
             source: SourceAddr::new(socket("10.0.0.1:40000")),
             original_dst: OriginalDst::new(socket(destination)),
             network: Arc::from(""),
+            root_namespace: "root".into(),
         };
         match inbound_plaintext(snapshot, &facts) {
             InboundVerdict::Deliver { next_hop, .. } => {
@@ -411,6 +413,7 @@ fn in_clear_to_an_address_that_nobody_outside_can_mean() {
             source: SourceAddr::new(socket("10.0.0.1:40000")),
             original_dst: OriginalDst::new(socket(destination)),
             network: Arc::from(""),
+            root_namespace: "root".into(),
         };
         let InboundVerdict::Refuse(refusal) = inbound_plaintext(&snapshot, &facts) else {
             panic!("{destination} was let in")

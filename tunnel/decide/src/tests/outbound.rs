@@ -21,6 +21,8 @@ fn verdict(snapshot: &Snapshot, destination: &str, random: u64) -> OutboundVerdi
         source: SourceAddr::new(socket("10.0.0.1:40000")),
         original_dst: OriginalDst::new(socket(destination)),
         network: "".into(),
+        pods: None,
+        occupant: None,
         random,
     };
     outbound(snapshot, &facts)
@@ -44,6 +46,7 @@ fn words(verdict: &OutboundVerdict) -> String {
         }
         OutboundVerdict::Passthrough(route) => format!("clear {}", route.next_hop),
         OutboundVerdict::Refuse(refusal) => format!("refuse {refusal}"),
+        OutboundVerdict::Ask => "ask".to_owned(),
     }
 }
 

@@ -68,6 +68,7 @@ impl SnapshotBuilder {
     pub fn build(self, version: u64) -> Snapshot {
         Snapshot {
             version,
+            told: true,
             mesh: Arc::new(self.index()),
             local: Arc::default(),
         }
