@@ -82,7 +82,7 @@ impl Live {
 
     /// Judges one, if it is still there, and ends it if it is refused: whoever waits for its bytes
     /// is told by a reset, and log and metrics by what the connection holds.
-    pub(crate) fn judge(&self, id: u64, judge: impl FnOnce(&Standing) -> Option<Refusal>) {
+    pub(crate) fn judge(&self, id: u64, judge: impl FnOnce(&Standing) -> Option<Box<Refusal>>) {
         let refused = {
             let tasks = self.tasks.borrow();
             let Some(Place { task, standing }) = tasks.get(&id) else {

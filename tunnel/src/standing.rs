@@ -59,8 +59,8 @@ impl Standing {
     }
 
     /// Says why the connection ends, before it is ended.
-    pub(crate) fn cut(&self, refusal: Refusal) {
-        *self.refused.borrow_mut() = Some(Box::new(refusal));
+    pub(crate) fn cut(&self, refusal: Box<Refusal>) {
+        *self.refused.borrow_mut() = Some(refusal);
     }
 
     fn facts(&self) -> PolicyFacts<'_> {

@@ -84,7 +84,7 @@ pub fn evaluate(snapshot: &Snapshot, own: &Workload, facts: &PolicyFacts<'_>) ->
             .filter(move |policy| policy.action == action && policy.dry_run)
     };
     let dry_run = warn(trial(Action::Deny), trial(Action::Allow), facts);
-    match enforce(policies.filter(|policy| !policy.dry_run), facts) {
+    match enforce(&policies.filter(|policy| !policy.dry_run), facts) {
         Ok(by) => PolicyVerdict::Allow { by, dry_run },
         Err(reason) => PolicyVerdict::Deny { reason, dry_run },
     }
@@ -92,7 +92,7 @@ pub fn evaluate(snapshot: &Snapshot, own: &Workload, facts: &PolicyFacts<'_>) ->
 
 /// The verdict of policies that are in force: first those that refuse, then those that let through.
 pub(crate) fn enforce<'a>(
-    policies: impl Iterator<Item = &'a Arc<Policy>> + Clone,
+    policies: &(impl Iterator<Item = &'a Arc<Policy>> + Clone),
     facts: &PolicyFacts<'_>,
 ) -> Result<AllowedBy, RefusalReason> {
     let with = |action: Action| {

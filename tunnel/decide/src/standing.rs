@@ -101,10 +101,10 @@ impl InForce {
     ///
     /// # Errors
     /// Why it would be refused now.
-    pub fn judge(&self, facts: &PolicyFacts<'_>, missing: Missing) -> Result<(), Refusal> {
+    pub fn judge(&self, facts: &PolicyFacts<'_>, missing: Missing) -> Result<(), Box<Refusal>> {
         let refused = |reason| {
             let reason = RefusalReason::PolicyChange(Box::new(reason));
-            Refusal::new(reason, Parties::default())
+            Box::new(Refusal::new(reason, Parties::default()))
         };
         self.verdict(facts, missing).map(drop).map_err(refused)
     }
@@ -118,7 +118,7 @@ impl InForce {
             return Err(RefusalReason::PolicyMissing(key.clone()));
         }
         if self.told == Told::Workload {
-            return enforce(self.policies.iter(), facts);
+            return enforce(&self.policies.iter(), facts);
         }
         let untold = |reason| RefusalReason::Untold(Box::new(reason));
         if self.told == Told::Nothing {
@@ -133,7 +133,7 @@ impl InForce {
             let is = move |policy: &&Arc<Policy>| policy.action == action;
             self.possible.iter().filter(is)
         };
-        let by = enforce(self.policies.iter().chain(possible(Action::Deny)), facts)?;
+        let by = enforce(&self.policies.iter().chain(possible(Action::Deny)), facts)?;
         // One that lets others through than this one keeps it out if it is the only one to do so.
         let kept_out = by == AllowedBy::NoPolicy
             && possible(Action::Allow).any(|policy| !applies(policy, facts));
