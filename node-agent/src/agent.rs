@@ -121,7 +121,7 @@ impl<W> Agent<W> {
             admission_deadline: Duration::from_secs(5),
             certificate_wait: Duration::from_secs(1),
             on_missing_certificate: OnMissingCertificate::Hold,
-            drain_deadline: Duration::from_secs(5),
+            leave_deadline: Duration::from_secs(5),
             pod_lookup: Duration::from_secs(5),
             on_unknown: OnUnknown::Fail,
         };

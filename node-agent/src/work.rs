@@ -97,10 +97,7 @@ async fn live(
     } = linked;
     let mut parts = parts::start(&settings, &telemetry, &readiness, sockets, &mut tasks)?;
     let source = source::follow(&settings, &pods, &readiness, &mut tasks)?;
-    if let (Some(questions), Some(cluster)) = (parts.questions.take(), &source.cluster) {
-        let answers = Answers::new(cluster.clone(), source.roster.clone(), &settings);
-        tasks.spawn(answers.serve(questions));
-    }
+    answer(&mut parts, &source, &settings, &mut tasks);
     let probes = Probes::counting(repairs::counter(&telemetry, "node"));
     let repairs = Repairs::counting(repairs::counter(&telemetry, "pod"));
     let mut explainer = explainer(&settings, &source, &pods, &holder, &parts, &former);
@@ -153,6 +150,14 @@ async fn live(
     obedience.until_the_end(driver).await?;
     writer.close();
     end_of(state_thread).await
+}
+
+/// The tunnel's questions about addresses, where there is somebody to ask.
+fn answer(parts: &mut Parts, source: &Source, settings: &Settings, tasks: &mut JoinSet<()>) {
+    if let (Some(questions), Some(cluster)) = (parts.questions.take(), &source.cluster) {
+        let answers = Answers::new(cluster.clone(), source.roster.clone(), settings);
+        tasks.spawn(answers.serve(questions));
+    }
 }
 
 /// The thread writes what it was given and ends; it blocks at most on the disk.

@@ -128,6 +128,15 @@ impl Bare {
         (self.nodes.iter()).try_for_each(|node| node.machine().check())
     }
 
+    /// A node loses its power and comes up again: the runtime and the kubelet first, everything else as they find it.
+    pub(crate) fn reboot(&self, node: &Node) -> Result<()> {
+        node.crash()?;
+        node.rewrite_network()?;
+        node.start_runtime()?;
+        node.wait_for_runtime()?;
+        node.start_kubelet(&self.authority)
+    }
+
     /// Brings images to all nodes.
     pub(crate) fn import(&self, archives: &[PathBuf]) -> Result<()> {
         import(&self.nodes, archives)

@@ -20,7 +20,7 @@ pub fn chart() -> PathBuf {
 }
 
 /// The bundle, as installed on a cluster.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bundle<'a> {
     cluster: &'a Cluster,
 }

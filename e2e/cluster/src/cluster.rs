@@ -110,6 +110,14 @@ impl Cluster {
             .with_context(|| format!("there is no node {name}"))
     }
 
+    /// A node loses its power and comes up again, the runtime and the kubelet first.
+    ///
+    /// # Errors
+    /// There is no such node, the cluster is not ours, or it does not come up.
+    pub fn reboot(&self, node: &str) -> Result<()> {
+        self.own()?.reboot(self.node(node)?)
+    }
+
     /// The machine of the control plane.
     ///
     /// # Errors

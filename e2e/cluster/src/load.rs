@@ -70,7 +70,7 @@ impl Load {
             bail!("the load said nothing at its end");
         };
         let report: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        let number = |value: &Value| value.as_u64().with_context(|| format!("{line}"));
+        let number = |value: &Value| value.as_u64().with_context(|| line.to_owned());
         let count = |value: &Value| value.as_array().map_or(0, Vec::len);
         let steady = &report["steady"];
         Ok(Outcome {

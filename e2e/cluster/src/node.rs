@@ -66,8 +66,7 @@ impl Node {
             "10-pods.conflist",
             &configuration::network(place).to_string(),
         )?;
-        let list = node.file("10-pods.conflist");
-        run(node.enter("cp").arg(list).arg("/etc/cni/net.d/"))?;
+        node.rewrite_network()?;
         Ok(node)
     }
 
@@ -123,6 +122,22 @@ impl Node {
         self.machine.daemon("kube-proxy", &mut command)
     }
 
+    /// What a power failure does to it: every process ends at once, and `/run`, the packet rules and the pods' network
+    /// namespaces are gone. Nothing is started again.
+    pub(crate) fn crash(&self) -> Result<()> {
+        self.machine.kill_all()?;
+        run(self.enter("bash").args(["-c", CRASH, "crash"])).map(drop)
+    }
+
+    /// Puts the primary plugin's configuration there anew, as its own agent does when it starts.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn rewrite_network(&self) -> Result<()> {
+        let list = self.file("10-pods.conflist");
+        run(self.enter("cp").arg(list).arg("/etc/cni/net.d/")).map(drop)
+    }
+
     /// Imports an image out of an archive, as `docker save` writes it.
     ///
     /// # Errors
@@ -169,6 +184,17 @@ impl Node {
         Ok(file)
     }
 }
+
+/// What is below the cluster's directory is the harness's. The links of pods go with their namespaces.
+const CRASH: &str = r#"set -eu
+for place in $(grep -o ' /run/[^ ]*' /proc/self/mounts | grep -v ' /run/ambient-cluster' | sort -r); do
+    # It may have gone with the one before; what is still mounted cannot be removed below.
+    umount -l "$place" 2>/dev/null || true
+done
+find /run -mindepth 1 -maxdepth 1 ! -name ambient-cluster ! -name lock -exec rm -rf {} +
+mkdir -p /run/netns
+for table in nat filter mangle raw; do iptables -t $table -F; iptables -t $table -X; done
+"#;
 
 /// A node's own cgroup in every tree: else each of two kubelets on one kernel would remove the other's pods.
 fn make_cgroups(name: &str) -> Result<()> {

@@ -20,6 +20,7 @@ revision: canary
 caAddress: ca.example:443
 multiCluster: {clusterName: second}
 network: east
+podCidrs: [10.244.0.0/16, 'fd00::/56']
 logLevel: debug
 logAsJson: true
 excludeNamespaces: [kube-system, other]

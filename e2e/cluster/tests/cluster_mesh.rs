@@ -45,6 +45,8 @@ fn a_labelled_namespace_is_in_the_mesh() {
     calls_go_over_hbone_only(&cluster, &bundle, first, second);
     istiod_is_content(&cluster, &bundle, &nodes);
     istioctl_prints_what_is_there(&bundle, first);
+    let why = bundle.explain(first, "shop/client").unwrap();
+    assert!(why.contains("istio.io/dataplane-mode=ambient"), "{why}");
 }
 
 /// Calls from the client until one is answered; the server and its address may be known a moment later.

@@ -75,7 +75,7 @@ pub fn agent_processes(netns: Option<&Path>, directory: &Path) -> Result<Vec<Age
 pub fn agent_processes_below(ancestor: ProcessId) -> Result<Vec<AgentProcess>> {
     let mut found = Vec::new();
     for id in ProcessId::all()? {
-        if !id.alive() || !executes_agent(id) || !descends(id, ancestor) {
+        if !id.alive() || !executes_agent(id) || !id.descends_from(ancestor) {
             continue;
         }
         if let (Some(part), Some(parent)) = (part_of(&id.command_line()), id.parent()) {
@@ -83,16 +83,6 @@ pub fn agent_processes_below(ancestor: ProcessId) -> Result<Vec<AgentProcess>> {
         }
     }
     Ok(found)
-}
-
-fn descends(mut id: ProcessId, ancestor: ProcessId) -> bool {
-    while let Some(parent) = id.parent().and_then(ProcessId::of) {
-        if parent == ancestor {
-            return true;
-        }
-        id = parent;
-    }
-    false
 }
 
 fn part_of(words: &[String]) -> Option<Part> {

@@ -71,6 +71,19 @@ impl ProcessId {
             .map(|stat| stat.parent)
     }
 
+    /// Whether it is a child of another process, or of one that is.
+    #[must_use]
+    pub fn descends_from(&self, ancestor: Self) -> bool {
+        let mut id = *self;
+        while let Some(parent) = id.parent().and_then(Self::of) {
+            if parent == ancestor {
+                return true;
+            }
+            id = parent;
+        }
+        false
+    }
+
     /// Whether it still runs (a zombie does not, unless its other threads are still on their way out: its sockets are open).
     #[must_use]
     pub fn alive(&self) -> bool {

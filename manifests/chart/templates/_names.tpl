@@ -52,6 +52,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   "agentPodPrefix" "ztunnel-"
   "clusterId" .Values.multiCluster.clusterName
   "network" .Values.network
+  "rootNamespace" .Values.istioNamespace
   "cniHostRoot" "/host"
   "cniProfile" .Values.platform
   "cniConfDir" $places.conf
@@ -70,6 +71,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 -}}
 {{- if not (kindIs "invalid" .Values.chained) }}
 {{- $_ := set $chart "cniMode" (ternary "chained" "standalone" .Values.chained) }}
+{{- end }}
+{{- with .Values.podCidrs }}
+{{- $_ := set $chart "podCidrs" . }}
 {{- end }}
 {{- with .Values.ambient.enablementSelectors }}
 {{- $_ := set $chart "enablementSelectors" . }}

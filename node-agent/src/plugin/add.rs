@@ -210,7 +210,8 @@ impl Candidate {
                     pod = %self.record.pod, why,
                     "pod starts without a certificate; its mesh traffic is held until there is one"
                 );
-                let note = format!("the pod's mesh traffic is held until it has a certificate: {why}");
+                let note =
+                    format!("the pod's mesh traffic is held until it has a certificate: {why}");
                 agent.complain(&self.record.pod, "NoCertificate", note);
                 Ok(Traffic::Held)
             }

@@ -250,12 +250,10 @@ impl Book {
         jitter: Jitter,
     ) -> Option<Duration> {
         let slot = self.slots.get_mut(id)?;
+        let in_hand = slot.has_certificate();
         let pause = match slot.phase {
             Phase::InFlight { again: true } => Duration::ZERO,
-            _ => {
-                let in_hand = slot.has_certificate();
-                slot.backoff.after_failure(in_hand, jitter)
-            }
+            _ => slot.backoff.after_failure(in_hand, jitter),
         };
         slot.phase = Phase::Paused(now + pause);
         slot.publish

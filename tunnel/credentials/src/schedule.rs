@@ -134,10 +134,7 @@ mod tests {
             Duration::from_secs(15)
         );
         backoff.reset();
-        assert_eq!(
-            backoff.after_failure(false, middle),
-            Duration::from_secs(1)
-        );
+        assert_eq!(backoff.after_failure(false, middle), Duration::from_secs(1));
     }
 
     #[test]

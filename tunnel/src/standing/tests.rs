@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{LocalSet, spawn_local};
@@ -33,7 +33,8 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        written.write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -141,7 +142,7 @@ impl Thread {
             id = given;
             async move {
                 let _watched = watched;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         });
         let snapshot = self.mesh.reader().load();
