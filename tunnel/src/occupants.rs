@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, mpsc, oneshot};
@@ -18,6 +19,9 @@ use crate::context::Context;
 
 /// How long an answer holds.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long it holds that nobody of the mesh is there, as long as the control plane would tell of a pod that comes: the
+/// same few databases outside of the cluster must not be asked about for ever.
+const ANSWER_WHILE_TOLD: Duration = Duration::from_secs(600);
 /// How long it holds that nobody could tell.
 const NO_ANSWER: Duration = Duration::from_secs(1);
 /// How long an answer is waited for.
@@ -36,6 +40,8 @@ pub struct Occupants {
     questions: mpsc::Sender<Question>,
     /// About which addresses to ask.
     pub(crate) range: Arc<PodRange>,
+    /// Whether the control plane tells of what changes.
+    told: Arc<AtomicBool>,
 }
 
 /// A question.
@@ -52,8 +58,18 @@ impl Occupants {
     #[must_use]
     pub fn channel(range: PodRange) -> (Self, mpsc::Receiver<Question>) {
         let (questions, asked) = mpsc::channel(QUESTIONS);
-        let range = Arc::new(range);
-        (Self { questions, range }, asked)
+        let (range, told) = (Arc::new(range), Arc::default());
+        let occupants = Self {
+            questions,
+            range,
+            told,
+        };
+        (occupants, asked)
+    }
+
+    /// Says whether the control plane tells of what changes. While it does not, answers are soon asked for again.
+    pub fn note_control_plane(&self, tells: bool) {
+        self.told.store(tells, Ordering::Relaxed);
     }
 
     async fn ask(&self, ip: IpAddr) -> Occupant {
@@ -81,23 +97,26 @@ struct Told {
     occupant: Occupant,
     /// Since when the same member is known to be there.
     since: Instant,
-    /// How long it holds.
-    until: Instant,
+    /// When it was given.
+    given: Instant,
 }
 
 impl Remembered {
     /// The answer, remembered or asked for. Those who want the same one ask once.
     async fn who(&self, occupants: &Occupants, ip: IpAddr) -> Told {
-        let (cell, before) = self.find(ip);
+        let (cell, before) = self.find(ip, occupants.told.load(Ordering::Relaxed));
         let ask = async || Told::new(occupants.ask(ip).await, before);
         cell.get_or_init(ask).await.clone()
     }
 
     /// Where the answer is or will be, and the one that holds no longer.
-    fn find(&self, ip: IpAddr) -> (Rc<OnceCell<Told>>, Option<Told>) {
+    fn find(&self, ip: IpAddr, told: bool) -> (Rc<OnceCell<Told>>, Option<Told>) {
         let mut all = self.0.borrow_mut();
         let now = Instant::now();
-        let holds = |cell: &OnceCell<Told>| cell.get().is_none_or(|told| now < told.until);
+        let holds = |cell: &OnceCell<Told>| {
+            cell.get()
+                .is_none_or(|answer| now < answer.given + answer.holds(told))
+        };
         if let Some(cell) = all.get(&ip).filter(|cell| holds(cell)) {
             return (Rc::clone(cell), None);
         }
@@ -125,14 +144,19 @@ impl Told {
             (Occupant::Unknown { .. }, Some(before)) => (before.occupant, before.since),
             (occupant, _) => (occupant, now),
         };
-        let holds = match &occupant {
-            Occupant::Unknown { .. } => NO_ANSWER,
-            Occupant::Outsider | Occupant::Member(_) => ANSWER,
-        };
         Self {
             occupant,
             since,
-            until: now + holds,
+            given: now,
+        }
+    }
+
+    /// How long it holds. What was given while the control plane told of changes holds only shortly once it does not.
+    const fn holds(&self, told: bool) -> Duration {
+        match &self.occupant {
+            Occupant::Unknown { .. } => NO_ANSWER,
+            Occupant::Outsider if told => ANSWER_WHILE_TOLD,
+            Occupant::Outsider | Occupant::Member(_) => ANSWER,
         }
     }
 }
@@ -151,7 +175,10 @@ pub(crate) async fn decide(
         let (again, hold) = match &told.occupant {
             Occupant::Outsider => (false, None),
             Occupant::Member(_) => (false, Some(told.since + TELLING)),
-            Occupant::Unknown { .. } => (Instant::now() < until, Some(told.until.min(until))),
+            Occupant::Unknown { .. } => (
+                Instant::now() < until,
+                Some(until.min(told.given + NO_ANSWER)),
+            ),
         };
         if let Some(hold) = hold {
             told_of(context, ip, hold).await;

@@ -15,7 +15,7 @@ use tunnel::{
     Limits, Occupants, Parts as TunnelParts, PodRange, Question, Tunnel, TunnelSettings, Untold,
 };
 use tunnel_credentials::{CredentialSettings, Credentials, IstiodCa};
-use tunnel_discovery::{MeshStore, XdsStatus, watch_file};
+use tunnel_discovery::{Link, MeshStore, XdsStatus, watch_file};
 use tunnel_sockets::Sockets;
 use tunnel_telemetry::Telemetry;
 
@@ -46,6 +46,9 @@ pub(super) fn start(
     let credentials = credentials(settings, readiness, tasks)?;
     let (mesh, control_plane) = follow_mesh(settings, telemetry, readiness, tasks);
     let (occupants, questions) = occupants(settings).unzip();
+    if let (Some(occupants), Some(status)) = (&occupants, &control_plane) {
+        tasks.spawn(note_control_plane(occupants.clone(), status.clone()));
+    }
     let parts = TunnelParts {
         mesh: mesh.reader(),
         credentials: credentials.clone(),
@@ -72,6 +75,21 @@ fn occupants(settings: &Settings) -> Option<(Occupants, mpsc::Receiver<Question>
         None => PodRange::Private,
     };
     (settings.pods == PodsSource::Kubernetes).then(|| Occupants::channel(range))
+}
+
+/// Tells the tunnel whether the control plane would tell of a pod that comes.
+async fn note_control_plane(occupants: Occupants, mut status: watch::Receiver<XdsStatus>) {
+    loop {
+        let tells = {
+            let status = status.borrow_and_update();
+            status.link == Link::Connected && status.complete_since.is_some()
+        };
+        occupants.note_control_plane(tells);
+        if status.changed().await.is_err() {
+            occupants.note_control_plane(false);
+            return;
+        }
+    }
 }
 
 fn credentials(

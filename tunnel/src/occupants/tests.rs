@@ -130,6 +130,24 @@ fn a_stranger_is_asked_about_once_in_ten_seconds() {
 }
 
 #[test]
+fn while_the_control_plane_would_tell_of_a_pod_a_stranger_is_seldom_asked_about() {
+    on_a_thread(async || {
+        let bench = Bench::new(Some(Occupant::Outsider));
+        bench.occupants.note_control_plane(true);
+        for _ in 0..5 {
+            bench.calls_and_gets("clear to 10.0.0.9:80").await;
+            sleep(ANSWER).await;
+        }
+        assert_eq!(bench.asked.get(), 1);
+        // An answer from before does not outlive the control plane's going away.
+        bench.occupants.note_control_plane(false);
+        bench.answers(Some(member()));
+        bench.calls_and_gets("tunnel to").await;
+        assert_eq!(bench.asked.get(), 2);
+    });
+}
+
+#[test]
 fn those_who_want_to_know_together_ask_once() {
     on_a_thread(async || {
         let bench = Bench::new(Some(Occupant::Outsider));
