@@ -235,17 +235,20 @@ fn gc(config: &NetworkConfig, settings: &Settings, started: Instant) -> Outcome 
 }
 
 fn status(settings: &Settings, started: Instant) -> Result<Outcome, CniError> {
-    match brief(settings, started, &Request::Status) {
-        Ok(Reply::Ready) => Ok(Outcome::silent("ready")),
-        Ok(Reply::NotReady { reason }) => Err(failure::not_available(&reason)),
+    let answered = match brief(settings, started, &Request::Status) {
+        Ok(Reply::Ready) => return Ok(Outcome::silent("ready")),
+        Ok(Reply::NotReady { reason }) => return Err(failure::not_available(&reason)),
         Ok(reply) => Err(failure::not_available(&out_of_turn(&reply, "STATUS"))),
-        // The runtime would take the node for unready, start no pod, and so not the agent's either; and a node that is
-        // unready for minutes loses all its pods. Those that start meanwhile fail one by one, at ADD.
-        Err(error) if settings.agent_is_a_pod() => Ok(Outcome::silent(format!(
-            "its own pod must be able to start: {error}"
-        ))),
         Err(error) => Err(failure::not_available(&error)),
-    }
+    };
+    // The runtime would take the node for unready, start no pod, and so not the agent's either; and a node that is unready
+    // for minutes loses all its pods. Those that start meanwhile fail one by one, at ADD.
+    answered.or_else(|error| {
+        let passed = format!("the agent's own pod must be able to start: {error}");
+        (settings.agent_is_a_pod())
+            .then(|| Outcome::silent(passed))
+            .ok_or(error)
+    })
 }
 
 fn brief(settings: &Settings, started: Instant, request: &Request) -> Result<Reply, AgentError> {
