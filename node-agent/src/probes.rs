@@ -85,6 +85,8 @@ pub(crate) async fn keep<W: World>(agent: Arc<Agent<W>>) {
         let acting = agent.probes.activity.act().await;
         keeper.bring(&agent, wanted).await;
         drop(acting);
+        // Pods that come together are exempt together; a container starts later than this.
+        sleep(PAUSE).await;
         until_due(&mut table, &keeper.now.tried).await;
     }
 }
@@ -191,6 +193,8 @@ impl Keeper {
 /// Others' tools flush the node's rules at any time; a kubelet gives a pod up after three failed probes,
 /// ten seconds apart unless told otherwise.
 const LOOK: Duration = Duration::from_secs(10);
+/// Between two changes of the chain, each of which runs the packet filter's tools.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Bringing the rules takes no longer.
 const BUDGET: Duration = Duration::from_secs(10);
 /// Nobody waits longer for it.

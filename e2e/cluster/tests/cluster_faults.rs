@@ -80,6 +80,25 @@ impl Scene {
         wait::until(to, PATIENCE, || self.cluster.exec("shop", "client", &words)).unwrap();
     }
 
+    fn add(&self, name: &str) {
+        let new = pod("shop", name, &self.nodes[1], &SERVES);
+        self.cluster.apply(&new.to_string()).unwrap();
+    }
+
+    fn until_reached(&self, name: &str) {
+        let what = ["-n", "shop", &format!("pod/{name}")];
+        let ready = self.cluster.wait(&what, "condition=Ready", PATIENCE);
+        ready.unwrap();
+        self.until_answered(&format!("{}:8080", self.address(name)));
+    }
+
+    fn remove(&self, name: &str) {
+        let pod = format!("pod/{name}");
+        self.cluster
+            .kubectl(&["-n", "shop", "delete", &pod])
+            .unwrap();
+    }
+
     fn load(&self) -> Load {
         let to = format!("{}:90", self.get("service/server", ".spec.clusterIP"));
         let options = [
@@ -146,12 +165,7 @@ fn the_control_plane_goes_away(scene: &Scene) {
     late["spec"]["serviceAccountName"] = "server".into();
     let capture = scene.cluster.capture(&scene.nodes[1]).unwrap();
     scene.cluster.apply(&late.to_string()).unwrap();
-    let what = ["-n", "shop", "pod/late"];
-    scene
-        .cluster
-        .wait(&what, "condition=Ready", PATIENCE)
-        .unwrap();
-    scene.until_answered(&format!("{}:8080", scene.address("late")));
+    scene.until_reached("late");
     let traffic = capture.stop().unwrap();
     assert_eq!(traffic.occurrences(b"in-clear-this-is-seen"), 0);
     thread::sleep(away());
@@ -159,11 +173,8 @@ fn the_control_plane_goes_away(scene: &Scene) {
     let outcome = load.stop().unwrap();
     report("istiod away", &outcome);
     assert_eq!((outcome.failed, outcome.lost), (0, 0), "{}", outcome.report);
-    scene.until_answered(&format!("{}:8080", scene.address("late")));
-    scene
-        .cluster
-        .kubectl(&["-n", "shop", "delete", "pod/late"])
-        .unwrap();
+    scene.until_reached("late");
+    scene.remove("late");
 }
 
 /// It hangs, which is worse than being away: nothing is refused.
@@ -177,20 +188,9 @@ fn the_api_server_hangs(scene: &Scene) {
     report("API server hangs", &outcome);
     assert_eq!((outcome.failed, outcome.lost), (0, 0), "{}", outcome.report);
     // What it says afterwards is heard: a new pod is taken in.
-    scene
-        .cluster
-        .apply(&pod("shop", "late", &scene.nodes[1], &SERVES).to_string())
-        .unwrap();
-    let what = ["-n", "shop", "pod/late"];
-    scene
-        .cluster
-        .wait(&what, "condition=Ready", PATIENCE)
-        .unwrap();
-    scene.until_answered(&format!("{}:8080", scene.address("late")));
-    scene
-        .cluster
-        .kubectl(&["-n", "shop", "delete", "pod/late"])
-        .unwrap();
+    scene.add("late");
+    scene.until_reached("late");
+    scene.remove("late");
 }
 
 /// New connections wait for the next worker; those that it carried are reset.
@@ -264,10 +264,7 @@ fn istiod_refuses_to_sign(scene: &Scene) {
         scene.cluster.kubectl(&done).unwrap();
     };
     trust("nobody/nobody");
-    scene
-        .cluster
-        .apply(&pod("shop", "late", &scene.nodes[1], &SERVES).to_string())
-        .unwrap();
+    scene.add("late");
     wait::until("an event that says why", PATIENCE, || {
         let about = "involvedObject.name=late";
         let asked = ["-n", "shop", "get", "events", "--field-selector", about];
@@ -278,10 +275,6 @@ fn istiod_refuses_to_sign(scene: &Scene) {
     })
     .unwrap();
     trust("istio-system/ztunnel");
-    let what = ["-n", "shop", "pod/late"];
-    scene
-        .cluster
-        .wait(&what, "condition=Ready", PATIENCE)
-        .unwrap();
-    scene.until_answered(&format!("{}:8080", scene.address("late")));
+    scene.until_reached("late");
+    scene.remove("late");
 }
