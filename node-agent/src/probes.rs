@@ -59,8 +59,8 @@ impl Probes {
         self.now.borrow().clone()
     }
 
-    /// Waits until a pod is exempt, or could not be made so, or the time is up: a pod whose probes may
-    /// fail is better than none.
+    /// Waits until a pod is exempt, or could not be made so, or the time is up: a running pod is
+    /// taken in all the same.
     pub(crate) async fn cover(&self, record: &PodRecord, limit: Duration) {
         let mut now = self.now.subscribe();
         let covered = now.wait_for(|now| {
@@ -70,7 +70,7 @@ impl Probes {
         if timeout(limit.min(PATIENCE), covered).await.is_err() {
             tracing::warn!(
                 pod = %record.pod,
-                "the pod starts before the node's probes of it are exempt from policy; the node may be overloaded"
+                "the pod is captured before the node's probes of it are exempt from policy; the node may be overloaded"
             );
         }
     }

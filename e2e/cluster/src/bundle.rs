@@ -72,14 +72,6 @@ impl<'a> Bundle<'a> {
         self.kubectl(&asked).map(drop)
     }
 
-    /// Removes the chart.
-    ///
-    /// # Errors
-    /// helm fails.
-    pub fn uninstall(&self) -> Result<()> {
-        run(&mut self.helm(&["uninstall", RELEASE, "--wait"])).map(drop)
-    }
-
     fn helm(&self, words: &[&str]) -> Command {
         let mut helm = self.cluster.client("helm");
         helm.args(words).args(["--namespace", NAMESPACE]);
