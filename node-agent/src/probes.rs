@@ -1,9 +1,10 @@
 //! Keeps the node's own connections to enrolled pods, the kubelet's probes among them, from being
 //! captured: they would come in clear, and a strict policy would refuse them.
 //!
-//! Nothing here follows edges: whenever the set of addresses changes, and on a timer, the chain in the
-//! node's namespace is compared with the table of pods and brought to it. The chain that a former agent
-//! left stays until the whole set is known, which it is once every recorded pod is in the table.
+//! Whenever the set of addresses changes, the chain in the node's namespace is written anew from the
+//! table of pods; on a timer it is compared with that, and others' changes are put right. The chain that
+//! a former agent left stays until the whole set is known, which it is once every recorded pod is in the
+//! table.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use node_agent_enrollment::{Entry, PodRecord};
 use node_agent_redirect::{Backend, Exemption, RedirectPlan};
 use serde::Deserialize as _;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tunnel_telemetry::Counter;
 
 use crate::activity::Activity;
@@ -59,8 +60,8 @@ impl Probes {
         self.now.borrow().clone()
     }
 
-    /// Waits until a pod is exempt, or could not be made so, or the time is up: a running pod is
-    /// taken in all the same.
+    /// Waits until a pod is exempt, or could not be made so, or the time is up: a pod is taken in all
+    /// the same.
     pub(crate) async fn cover(&self, record: &PodRecord, limit: Duration) {
         let mut now = self.now.subscribe();
         let covered = now.wait_for(|now| {
@@ -85,9 +86,7 @@ pub(crate) async fn keep<W: World>(agent: Arc<Agent<W>>) {
         let acting = agent.probes.activity.act().await;
         keeper.bring(&agent, wanted).await;
         drop(acting);
-        // Pods that come together are exempt together; a container starts later than this.
-        sleep(PAUSE).await;
-        until_due(&mut table, &keeper.now.tried).await;
+        keeper.until_due(&mut table).await;
     }
 }
 
@@ -108,33 +107,45 @@ fn exempt_of(record: &PodRecord) -> Vec<IpAddr> {
     )
 }
 
-async fn until_due(table: &mut watch::Receiver<View>, tried: &Exemption) {
-    let changed = async {
-        // Without an owner of the table there is nothing to keep.
-        while table.changed().await.is_ok() {
-            if wanted(&table.borrow_and_update()) != *tried {
-                return;
-            }
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = changed => {}
-        () = sleep(LOOK) => {}
-    }
-}
-
 #[derive(Default)]
 struct Keeper {
     now: Exempted,
     /// What was put in force last.
     in_force: Option<Exemption>,
+    /// When the kernel was last compared with it, in the runtime's time.
+    looked: Option<tokio::time::Instant>,
 }
 
 impl Keeper {
+    /// Until the set changes or the kernel has to be looked at, whichever is first.
+    async fn until_due(&self, table: &mut watch::Receiver<View>) {
+        let changed = async {
+            // Changed already while it was being written, perhaps.
+            while wanted(&table.borrow_and_update()) == self.now.tried {
+                // Without an owner of the table there is nothing to keep.
+                if table.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let look = async {
+            match self.looked {
+                Some(looked) => sleep_until(looked + LOOK).await,
+                None => sleep(LOOK).await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = look => {}
+        }
+    }
+
     async fn bring<W: World>(&mut self, agent: &Agent<W>, wanted: Exemption) {
         let until = Instant::now() + BUDGET;
         let before = self.in_force.as_ref();
+        if before.is_none_or(|before| *before == wanted) {
+            self.looked = Some(tokio::time::Instant::now());
+        }
         let outcome = agent.world.exempt(&wanted, before, until).await;
         match outcome {
             Ok((backend, changed)) => {
@@ -193,8 +204,6 @@ impl Keeper {
 /// Others' tools flush the node's rules at any time; a kubelet gives a pod up after three failed probes,
 /// ten seconds apart unless told otherwise.
 const LOOK: Duration = Duration::from_secs(10);
-/// Between two changes of the chain, each of which runs the packet filter's tools.
-const PAUSE: Duration = Duration::from_millis(500);
 /// Bringing the rules takes no longer.
 const BUDGET: Duration = Duration::from_secs(10);
 /// Nobody waits longer for it.

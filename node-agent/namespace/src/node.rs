@@ -112,7 +112,8 @@ impl Node {
 pub struct Wanted<'a> {
     /// Whom the node's connections reach without policy.
     pub exemption: &'a Exemption,
-    /// What we wanted before, if anything.
+    /// What we wanted before, if anything. If it is the same, the kernel is looked at, and what others
+    /// changed is put right; if not, only the difference is written, unless the kernel refuses it.
     pub before: Option<&'a Exemption>,
     /// Where the rules are to be; found out if it is not said.
     pub backend: Option<Backend>,
@@ -129,8 +130,8 @@ pub struct Exempted {
     pub changed: Vec<Drift>,
 }
 
-/// Brings the chain in the node's namespace to what is wanted, in one transaction per family, and takes
-/// it out of the other backend. What is right already is not touched, and rules of others never are.
+/// Brings the chain in the node's namespace to what is wanted, in one transaction per family, and, when
+/// it looks, takes it out of the other backend. What is right already is not touched, and rules of others never are.
 /// `proc` is the host's `/proc` as it is seen here.
 ///
 /// # Errors
@@ -152,6 +153,13 @@ fn exempt_here(node: &Node, wanted: &Wanted<'_>, deadline: Instant) -> Result<Ex
         _ => exemption.clone(),
     };
     let (goal, before) = (here(wanted.exemption), wanted.before.map(here));
+    if let (Some(before), Some(backend)) = (&before, wanted.backend)
+        && *before != goal
+        && tools.bring_after(before, &goal, backend).is_ok()
+    {
+        let changed = Vec::new();
+        return Ok(Exempted { backend, changed });
+    }
     let mut changed = None;
     let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
@@ -173,7 +181,7 @@ fn exempt_here(node: &Node, wanted: &Wanted<'_>, deadline: Instant) -> Result<Ex
 /// How everything that is shown differs from what should be in this backend, and nothing in the other.
 fn drift(exemption: &Exemption, backend: Backend, shown: &[Dump]) -> Vec<Drift> {
     let mut drift = Vec::new();
-    for family in [Family::V4, Family::V6] {
+    for family in FAMILIES {
         drift.extend(exemption.drift(family, text_of(shown, backend, family)));
         let elsewhere = text_of(shown, backend.other(), family);
         if !Exemption::default().drift(family, elsewhere).is_empty() {
@@ -184,7 +192,10 @@ fn drift(exemption: &Exemption, backend: Backend, shown: &[Dump]) -> Vec<Drift> 
     drift
 }
 
+/// What the tools show of one of the node's tables, or are to put into it.
 type Dump = (Backend, Family, String);
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 fn text_of(shown: &[Dump], backend: Backend, family: Family) -> &str {
     let mut of_it = shown
@@ -249,16 +260,33 @@ impl Tools<'_> {
 
     fn bring(&self, goal: &Exemption, backend: Backend, shown: &[Dump]) -> Result<(), NodeError> {
         let nothing = Exemption::default();
-        let (mut running, mut refused) = (Vec::new(), Ok(()));
-        for family in [Family::V4, Family::V6] {
+        let mut texts = Vec::new();
+        for family in FAMILIES {
             for (at, wanted) in [(backend, goal), (backend.other(), &nothing)] {
-                let Some(text) = wanted.render(family, text_of(shown, at, family)) else {
-                    continue;
-                };
-                match start_restore(at, family, text, &self.node.lock, self.deadline) {
-                    Ok(started) => running.push(started),
-                    Err(error) => refused = Err(NodeError::Rules(error)),
-                }
+                let text = wanted.render(family, text_of(shown, at, family));
+                texts.extend(text.map(|text| (at, family, text)));
+            }
+        }
+        self.restore(texts)
+    }
+
+    fn bring_after(
+        &self,
+        before: &Exemption,
+        goal: &Exemption,
+        backend: Backend,
+    ) -> Result<(), NodeError> {
+        let text = |family| Some((backend, family, goal.render_after(family, before)?));
+        self.restore(FAMILIES.into_iter().filter_map(text).collect())
+    }
+
+    /// One that is refused does not keep the others from being written.
+    fn restore(&self, texts: Vec<Dump>) -> Result<(), NodeError> {
+        let (mut running, mut refused) = (Vec::new(), Ok(()));
+        for (at, family, text) in texts {
+            match start_restore(at, family, text, &self.node.lock, self.deadline) {
+                Ok(started) => running.push(started),
+                Err(error) => refused = Err(NodeError::Rules(error)),
             }
         }
         for answer in wait(running, self.deadline) {

@@ -181,3 +181,41 @@ fn a_chain_in_the_other_backend_is_moved() {
     assert!(!legacy.contains("ISTIO"), "{legacy}");
     assert!(node.run("iptables-nft-save").contains("SNAT"));
 }
+
+#[test]
+fn a_change_of_ours_is_written_without_a_look_and_the_next_look_finds_what_is_wrong() {
+    for backend in [Backend::Nft, Backend::Legacy] {
+        let node = Node::new();
+        let none = Exemption::default();
+        let sets = [
+            exemption(&["10.0.0.7"]),
+            exemption(&["10.0.0.7", "fd00::7"]),
+            exemption(&["10.0.0.8", "fd00::7", "fd00::8"]),
+            exemption(&["fd00::8"]),
+            none.clone(),
+        ];
+        let bring = |goal: &Exemption, before| node.exempt_in(Some(backend), goal, before).changed;
+        bring(&none, None);
+        let mut before = &none;
+        for goal in &sets {
+            assert!(bring(goal, Some(before)).is_empty());
+            let looked = bring(goal, Some(goal));
+            assert!(looked.is_empty(), "{goal:?} after {before:?}: {looked:?}");
+            before = goal;
+        }
+        assert!(!node.rules().contains("ISTIO"), "{}", node.rules());
+    }
+}
+
+#[test]
+fn what_the_kernel_refuses_is_written_after_a_look() {
+    for (backend, named) in [(Backend::Nft, "nft"), (Backend::Legacy, "legacy")] {
+        let node = Node::new();
+        let (none, one) = (Exemption::default(), exemption(&["10.0.0.7"]));
+        node.exempt_in(Some(backend), &one, None);
+        // The jump that would be taken out is not there, and so the transaction fails.
+        node.run(&format!("iptables-{named} -t nat -F POSTROUTING"));
+        node.exempt_in(Some(backend), &none, Some(&one));
+        assert!(!node.rules().contains("ISTIO"), "{}", node.rules());
+    }
+}

@@ -164,11 +164,7 @@ impl Exemption {
         if rules.is_empty() {
             shown.write_removal(&mut body);
         } else {
-            // Naming a chain so makes it, or empties it.
-            let _ = writeln!(body, ":{CHAIN_NODE} - [0:0]");
-            for rule in &rules {
-                let _ = writeln!(body, "-A {CHAIN_NODE} {rule}");
-            }
+            write_chain(&mut body, &rules);
             let first = shown.hook.first() == Some(&JUMP);
             if !first || shown.wrong_jumps().next().is_some() {
                 // All of them: which of two equal ones is removed is not ours to choose.
@@ -176,8 +172,40 @@ impl Exemption {
                 let _ = writeln!(body, "-I {HOOK} 1 {JUMP}");
             }
         }
-        Some(format!("*nat\n{body}COMMIT\n"))
+        Some(transaction(&body))
     }
+
+    /// What leads from `before` to this where nobody else has been in between, without a look at the
+    /// kernel; `None` when nothing has to change. A jump that is missing or not first stays so.
+    #[must_use]
+    pub fn render_after(&self, family: Family, before: &Self) -> Option<String> {
+        let (rules, former) = (self.rules(family), before.rules(family));
+        if rules == former {
+            return None;
+        }
+        let mut body = String::new();
+        if rules.is_empty() {
+            let _ = writeln!(body, "-D {HOOK} {JUMP}\n-F {CHAIN_NODE}\n-X {CHAIN_NODE}");
+        } else {
+            write_chain(&mut body, &rules);
+            if former.is_empty() {
+                let _ = writeln!(body, "-I {HOOK} 1 {JUMP}");
+            }
+        }
+        Some(transaction(&body))
+    }
+}
+
+/// Naming a chain makes it, or empties it.
+fn write_chain(body: &mut String, rules: &[String]) {
+    let _ = writeln!(body, ":{CHAIN_NODE} - [0:0]");
+    for rule in rules {
+        let _ = writeln!(body, "-A {CHAIN_NODE} {rule}");
+    }
+}
+
+fn transaction(body: &str) -> String {
+    format!("*nat\n{body}COMMIT\n")
 }
 
 /// What is there already.

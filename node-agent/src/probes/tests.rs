@@ -170,3 +170,22 @@ async fn nobody_waits_for_ever_and_not_at_all_where_nobody_keeps_it() {
         "a successor's rules are left alone"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_come_and_go_do_not_put_off_the_look_at_the_kernel() {
+    let bench = Bench::new();
+    bench.keep();
+    bench.exempt(0).await;
+    let began = tokio::time::Instant::now();
+    for number in 0_u8..12 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if number == 3 {
+            bench.world.change(|state| state.exempt = None);
+        }
+        let address = format!("10.0.0.{number}");
+        bench.recorded(&record(&address, &address)).await;
+        bench.exempt(usize::from(number) + 1).await;
+    }
+    assert!(began.elapsed() < 2 * LOOK);
+    assert_eq!(bench.agent.probes.repairs.value(), 1);
+}

@@ -207,3 +207,27 @@ fn the_node_s_backend_is_the_one_that_others_use() {
     }
     assert_eq!(backend_of_the_node(&[], Legacy), Legacy);
 }
+
+#[test]
+fn where_nobody_else_has_been_only_the_difference_is_written() {
+    let (none, one) = (Exemption::default(), exemption(&["10.0.0.7"]));
+    let both = exemption(&["10.0.0.7", "fd00::7"]);
+    let texts = |before: &Exemption, goal: &Exemption| {
+        [Family::V4, Family::V6].map(|family| goal.render_after(family, before))
+    };
+    let v4 = format!(
+        "*nat\n:ISTIO_POSTRT - [0:0]\n-A ISTIO_POSTRT {V4}\n-I POSTROUTING 1 -j ISTIO_POSTRT\nCOMMIT\n"
+    );
+    assert_eq!(texts(&none, &one), [Some(v4.clone()), None]);
+    // As it would be written after a look.
+    assert_eq!(one.render(Family::V4, &shown(&[], &[])), Some(v4));
+    let [v4, v6] = texts(&one, &both);
+    assert_eq!(v4, None);
+    assert!(v6.unwrap().contains("-I POSTROUTING 1"));
+    let two = exemption(&["10.0.0.7", "10.0.0.8", "fd00::7"]);
+    let [v4, v6] = texts(&both, &two);
+    assert_eq!((v4.unwrap().matches("SNAT").count(), v6), (2, None));
+    let gone = "*nat\n-D POSTROUTING -j ISTIO_POSTRT\n-F ISTIO_POSTRT\n-X ISTIO_POSTRT\nCOMMIT\n";
+    assert_eq!(texts(&both, &one), [None, Some(gone.to_owned())]);
+    assert_eq!(texts(&both, &both), [None, None]);
+}
