@@ -29,6 +29,10 @@ pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) is_proc_macro: bool,
+    /// An SPDX expression, if it declares one.
+    pub(crate) license: Option<String>,
+    /// Where it comes from; nothing if it lies in this repository.
+    pub(crate) source: Option<String>,
 }
 
 /// A package of ours.
@@ -43,6 +47,8 @@ pub(crate) struct Member {
     pub(crate) roots: Vec<PathBuf>,
     /// Names of its integration tests.
     pub(crate) tests: Vec<String>,
+    /// Registry packages for which its manifest takes any version.
+    pub(crate) any_version: Vec<String>,
 }
 
 /// Packages and the edges between them, without those only used to test or build.
@@ -193,6 +199,8 @@ impl Package {
             name: text(package, "name")?,
             version: text(package, "version")?,
             is_proc_macro,
+            license: package["license"].as_str().map(str::to_owned),
+            source: package["source"].as_str().map(str::to_owned),
         })
     }
 }
@@ -238,8 +246,15 @@ impl Member {
             manifest,
             roots,
             tests,
+            any_version: any_version(package)?,
         })
     }
+}
+
+fn any_version(package: &Value) -> anyhow::Result<Vec<String>> {
+    let entries = array(package, "dependencies")?.iter();
+    let any = entries.filter(|entry| entry["req"] == "*" && entry["path"].is_null());
+    any.map(|entry| text(entry, "name")).collect()
 }
 
 /// Whether a resolved dependency is really used. Cargo's metadata lists an optional dependency as
@@ -350,6 +365,8 @@ pub(crate) mod testing {
                 name: name.split('@').next().unwrap_or(name).to_owned(),
                 version: "1.0.0".to_owned(),
                 is_proc_macro: name.ends_with("-macro"),
+                license: Some("MIT".to_owned()),
+                source: None,
             };
             graph.packages.insert(name.to_owned(), package);
         }
@@ -362,6 +379,7 @@ pub(crate) mod testing {
                 manifest: format!("{directory}/Cargo.toml"),
                 roots: Vec::new(),
                 tests: Vec::new(),
+                any_version: Vec::new(),
             });
         }
         for (from, to) in edges {
@@ -372,5 +390,15 @@ pub(crate) mod testing {
                 .insert((*to).to_owned());
         }
         graph
+    }
+
+    impl Graph {
+        pub(crate) fn packages_mut(&mut self) -> impl Iterator<Item = &mut Package> {
+            self.packages.values_mut()
+        }
+
+        pub(crate) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+            self.members.iter_mut()
+        }
     }
 }

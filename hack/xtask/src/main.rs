@@ -13,6 +13,7 @@ mod lengths;
 mod purity;
 mod roots;
 mod source;
+mod supply;
 mod tiers;
 mod tree;
 
@@ -31,7 +32,7 @@ usage: cargo xtask <task>
 
 tasks:
   tidy   length of files and functions, colours and arrows between crates, purity,
-         crate roots, banned dependencies, commands in hack/
+         crate roots, dependencies with their sources and licences, commands in hack/
   tests TIER
          the integration tests of a tier (unit, netns, runtime, cluster, later), one `package test` a line
 ";
@@ -66,6 +67,7 @@ fn tidy(out: &mut impl Write) -> anyhow::Result<ExitCode> {
     purity::check(&tree, &graph, &mut findings);
     roots::check(&tree, root, &mut findings)?;
     arrows::check(&graph, &mut findings);
+    supply::check(&graph, &mut findings);
     findings.print(out)?;
     let failures = findings.count(Level::Fail);
     writeln!(
