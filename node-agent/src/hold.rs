@@ -66,6 +66,7 @@ fn holder_settings(settings: &Settings, config: &Path) -> HolderSettings {
         },
         worker_deadline: settings.worker_deadline,
         drain_deadline: settings.drain_deadline,
+        succession_deadline: settings.succession_deadline,
         linger: settings.linger,
         places: Whereabouts {
             proc: settings.proc_dir.clone(),

@@ -142,6 +142,7 @@ async fn live(
         readiness,
         tunnel,
         drain_deadline: settings.drain_deadline,
+        succession_deadline: settings.succession_deadline,
         kept: VecDeque::new(),
         quiet: false,
         heirless: None,

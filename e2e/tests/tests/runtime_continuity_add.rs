@@ -20,7 +20,8 @@ struct Stage {
 
 impl Stage {
     fn set() -> Self {
-        let settings = json!({"drainDeadline": "60s", "linger": "30s"});
+        let settings =
+            json!({"drainDeadline": "60s", "successionDeadline": "60s", "linger": "30s"});
         let settings = serde_json::from_value(settings).unwrap();
         let scene = Scene::set(&settings, &[Tenant::spec(NAME)]).unwrap();
         let network = |place: u8| {

@@ -63,7 +63,8 @@ fn nothing_is_in_clear_hangs_or_leaks_whatever_dies() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = from_env("AMBIENT_CHAOS_SEED").unwrap_or(u64::from(now.subsec_nanos()));
     println!("chaos for {lasting:?}, AMBIENT_CHAOS_SEED={seed}");
-    let settings = json!({"drainDeadline": "5s", "workerDeadline": "1s"});
+    let settings =
+        json!({"drainDeadline": "5s", "successionDeadline": "5s", "workerDeadline": "1s"});
     let settings = serde_json::from_value(settings).unwrap();
     let scene = Scene::set(&settings, &TENANTS.map(Tenant::spec)).unwrap();
     let deeds = Deeds::default();

@@ -6,7 +6,7 @@ use e2e_tests::continuity::{Event, Long, New, Party, Scene};
 use serde_json::json;
 
 fn judge(what: &str, party: Party, long: Long) {
-    let settings = serde_json::from_value(json!({"drainDeadline": "60s"})).unwrap();
+    let settings = serde_json::from_value(json!({"successionDeadline": "60s"})).unwrap();
     let scene = Scene::set(&settings, &[]).unwrap();
     let event = Event::DiedInSuccession(party);
     let series = scene.repeat(&format!("upgrade, {what} killed"), event);

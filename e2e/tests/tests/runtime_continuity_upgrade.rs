@@ -14,7 +14,7 @@ fn settings(value: Value) -> Map<String, Value> {
 
 #[test]
 fn a_successor_beside_it_takes_over() {
-    let scene = Scene::set(&settings(json!({"drainDeadline": "60s"})), &[]).unwrap();
+    let scene = Scene::set(&settings(json!({"successionDeadline": "60s"})), &[]).unwrap();
     let series = scene
         .repeat("overlapping successor", Event::Succeeded)
         .unwrap();
@@ -25,7 +25,8 @@ fn a_successor_beside_it_takes_over() {
 
 #[test]
 fn one_in_its_place_takes_over() {
-    let own = settings(json!({"drainDeadline": "60s", "linger": "30s"}));
+    let own =
+        settings(json!({"drainDeadline": "60s", "successionDeadline": "60s", "linger": "30s"}));
     let scene = Scene::set(&own, &[]).unwrap();
     let series = scene.repeat("in place", Event::Replaced).unwrap();
     println!("{}", series.table());
@@ -35,7 +36,7 @@ fn one_in_its_place_takes_over() {
 
 #[test]
 fn the_version_before_takes_over_and_is_taken_over() {
-    let own = settings(json!({"drainDeadline": "60s"}));
+    let own = settings(json!({"successionDeadline": "60s"}));
     let scene = Scene::set(&own, &[]).unwrap();
     let older = settings(json!({"holderProtocol": 1}));
     // From the newest to the one before on each node, then the other way round, and so on.
@@ -96,13 +97,18 @@ fn marks(scene: &Scene) -> Vec<u64> {
 
 #[test]
 fn a_connection_that_lives_on_is_served_to_its_end() {
-    let scene = Scene::set(&settings(json!({"drainDeadline": "60s"})), &[]).unwrap();
+    let scene = Scene::set(&settings(json!({"successionDeadline": "60s"})), &[]).unwrap();
     let marks = marks(&scene);
     let mut series =
         Series::new("connections that live on for 50 s after the upgrade of both nodes");
     series.add(scene.measure(span(50), || both_succeeded(&scene)).unwrap());
     println!("{}", series.table());
     series.verdict(New::All, Long::Kept).unwrap();
+    // Pods that end meanwhile do not stay behind in the former agents.
+    for (node, mark) in scene.lab.nodes().iter().zip(&marks) {
+        let log = node.agent_log_since(*mark).unwrap();
+        assert!(log.contains("let go of the pods"), "{log}");
+    }
     // Their end is the former agents' end, long before the deadline.
     let cut = former_end(&scene, &marks, Duration::from_secs(5));
     assert_eq!(cut, [0, 0]);
@@ -112,7 +118,7 @@ fn a_connection_that_lives_on_is_served_to_its_end() {
 
 #[test]
 fn one_that_lives_on_for_too_long_is_reset_and_reported() {
-    let scene = Scene::set(&settings(json!({"drainDeadline": "2s"})), &[]).unwrap();
+    let scene = Scene::set(&settings(json!({"successionDeadline": "2s"})), &[]).unwrap();
     let marks = marks(&scene);
     let load = Load::start(
         &scene.client,

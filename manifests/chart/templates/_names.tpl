@@ -47,6 +47,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* What the chart says itself, and what the user says instead. */}}
 {{- define "ambient.settings" -}}
 {{- $places := include "ambient.places" . | fromYaml -}}
+{{- $grace := max 0 (sub (int .Values.terminationGracePeriodSeconds) 5) -}}
 {{- $chart := dict
   "agentNamespace" .Release.Namespace
   "agentPodPrefix" "ztunnel-"
@@ -58,7 +59,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   "cniConfDir" $places.conf
   "cniBinDir" $places.bin
   "netnsDirs" (list $places.netns)
-  "drainDeadline" (printf "%ds" (sub (int .Values.terminationGracePeriodSeconds) 5))
+  "drainDeadline" (printf "%ds" (min 30 $grace))
+  "successionDeadline" (printf "%ds" $grace)
   "excludeNamespaces" .Values.excludeNamespaces
   "ipv6" .Values.ambient.ipv6
   "logFormat" (ternary "json" "plain" .Values.logAsJson)

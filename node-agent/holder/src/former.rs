@@ -102,7 +102,7 @@ impl Holder {
         if former.until.is_some() {
             return;
         }
-        let patience = self.settings.drain_deadline;
+        let patience = self.settings.succession_deadline;
         former.until = Some(now + patience + GRACE);
         former.worker.phase = Phase::Retiring;
         let retire = ToWorker::Retire {

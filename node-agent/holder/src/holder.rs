@@ -105,6 +105,8 @@ pub(crate) struct Holder {
     pub(crate) callers: Vec<Caller>,
     pub(crate) succession: Succession,
     pub(crate) predecessor: Option<Predecessor>,
+    /// When pods' namespaces are let go of, because a successor has them.
+    pub(crate) release_at: Option<Instant>,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) restarts: Restarts,
     pub(crate) restart_at: Option<Instant>,
@@ -154,6 +156,7 @@ impl Holder {
             callers: Vec::new(),
             succession: Succession::None,
             predecessor: None,
+            release_at: None,
             stopping: None,
             restarts: Restarts::default(),
             restart_at: None,
@@ -264,6 +267,7 @@ impl Holder {
             .chain(missing.then_some(self.next_site))
             .chain(self.callers.iter().map(|caller| caller.until))
             .chain(self.succession.until())
+            .chain(self.release_at)
             .chain(
                 self.predecessor
                     .as_ref()
@@ -284,6 +288,7 @@ impl Holder {
         }
         self.former_on_time(now);
         self.succession_on_time(now);
+        self.release_on_time(now);
         self.stop_on_time(now);
         successor::on_time(self, now)
     }

@@ -31,8 +31,10 @@ pub struct HolderSettings {
     pub worker: WorkerProgram,
     /// A worker that gives no sign of life for this long is killed and replaced.
     pub worker_deadline: Duration,
-    /// How long connections may go on once a successor serves, or a stop was asked for.
+    /// How long connections may go on once a stop was asked for and no successor serves.
     pub drain_deadline: Duration,
+    /// How long they may go on once one does.
+    pub succession_deadline: Duration,
     /// How long to serve on for a successor after SIGTERM, while the main process ends at once.
     pub linger: Duration,
     /// Where to look for pods that run.

@@ -1,6 +1,7 @@
 //! What SIGTERM means: serve on for as long as it may take, for a successor if one may come.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use node_agent_handover::ToWorker;
@@ -10,6 +11,9 @@ use crate::holder::{Ended, Holder};
 use crate::process::{Forked, fork};
 use crate::succession::Succession;
 use crate::worker::Phase;
+
+/// What a former worker has accepted has all its sockets after this time, or has failed.
+const RELEASE: Duration = Duration::from_secs(30);
 
 /// A stop that was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -127,5 +131,28 @@ impl Holder {
         {
             self.drain("no successor came");
         }
+    }
+
+    /// A successor serves.
+    pub(crate) fn release_later(&mut self, now: Instant) {
+        self.release_at = Some(now + RELEASE);
+    }
+
+    /// Pods that end while a former agent lives on must not stay behind in its descriptors. What it
+    /// serves has its sockets by now.
+    pub(crate) fn release_on_time(&mut self, now: Instant) {
+        if self.release_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.release_at = None;
+        let kept = self.namespaces.kept().map(|kept| Arc::clone(kept.pod));
+        let pods: Vec<Arc<str>> = kept.collect();
+        for pod in &pods {
+            self.namespaces.close(pod);
+        }
+        tracing::info!(
+            pods = pods.len(),
+            "let go of the pods; the successor has them"
+        );
     }
 }

@@ -92,7 +92,7 @@ impl Holder {
                     Ok(version) => self.hello(index, version, &build, now),
                     Err(mismatch) => self.refuse(index, mismatch.to_string()),
                 },
-                FromSuccessor::Serving => self.successor_serves(index),
+                FromSuccessor::Serving => self.successor_serves(index, now),
             },
             Err(error) => self.caller_gone(index, &error),
         }
@@ -197,7 +197,7 @@ impl Holder {
         Ok(all)
     }
 
-    fn successor_serves(&mut self, index: usize) {
+    fn successor_serves(&mut self, index: usize, now: Instant) {
         let passed = matches!(self.succession, Succession::Passed(_));
         let Some(caller) = self.callers.get_mut(index) else {
             return;
@@ -207,7 +207,7 @@ impl Holder {
             tracing::warn!("somebody said that it serves who was not asked to");
             return;
         }
-        let patience = self.settings.drain_deadline;
+        let patience = self.settings.succession_deadline;
         tracing::info!(
             ?patience,
             "the successor serves; connections here go on to their end"
@@ -223,6 +223,7 @@ impl Holder {
         }
         let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         self.retire_worker(patience, false);
+        self.release_later(now);
         self.say_over(index);
     }
 

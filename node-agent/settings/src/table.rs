@@ -179,6 +179,11 @@ settings! {
     /// The roots by which xdsAddress and caAddress are believed (PEM); read for each connection.
     root_cert_file "rootCertFile": PathBuf =
         Default::Is("/var/run/secrets/istio/root-cert.pem"), Limits::Any, "";
+    /// How long other nodes are given to hear of new roots in rootCertFile before certificates of this
+    /// node's pods follow them, each after once to twice this time. Roots that are gone from the file
+    /// are believed for five times as long.
+    root_rotation_pause "rootRotationPause": Duration =
+        Default::Is("2m"), Limits::Span("1s", "1h"), "";
     /// The token by which xdsAddress and caAddress believe us, bound to the agent's own pod; read
     /// for each call.
     token_file "tokenFile": PathBuf =
@@ -249,10 +254,15 @@ settings! {
     /// How long connecting to a peer or to an application may take.
     connect_timeout "connectTimeout": Duration =
         Default::Is("10s"), Limits::Span("100ms", "2m"), "";
-    /// How long connections may go on after the agent was asked to stop; what is left then is cut and
-    /// reported.
+    /// How long connections may go on after the agent was asked to stop and no successor serves; what
+    /// is left then is cut and reported.
     drain_deadline "drainDeadline": Duration =
         Default::Is("5s"), Limits::Span("0s", "24h"), "";
+    /// How long connections of an agent may go on whose successor serves already, so that nobody waits
+    /// for its end; what is left then is cut and reported. Whoever started it must let it live so long
+    /// (terminationGracePeriodSeconds).
+    succession_deadline "successionDeadline": Duration =
+        Default::Is("1h"), Limits::Span("0s", "7d"), "";
     /// How long connections that were captured may go on after a running pod was taken out of the
     /// mesh; what is left then is cut and reported.
     leave_deadline "leaveDeadline": Duration =

@@ -35,6 +35,7 @@ pub(super) struct Obedience {
     pub(super) readiness: Readiness,
     pub(super) tunnel: TunnelPort,
     pub(super) drain_deadline: Duration,
+    pub(super) succession_deadline: Duration,
     /// Orders that came while something else had to be finished first.
     pub(super) kept: VecDeque<Order>,
     /// Told to be quiet for a successor.
@@ -109,7 +110,7 @@ impl Obedience {
                 () = until(self.heirless) => {
                     tracing::info!("the holder died after it had passed everything to a successor");
                     return Next::Retire(Retirement {
-                        patience: self.drain_deadline,
+                        patience: self.succession_deadline,
                         accepting: false,
                     });
                 }
