@@ -1,12 +1,17 @@
 //! A scripted istiod in the place where an agent looks for one: it tells a mesh over the incremental discovery protocol
 //! and signs for whoever asks.
 
+mod crowd;
 mod messages;
+mod stream;
+
+pub use crowd::Crowd;
+pub use stream::Stream;
 
 use crate::netns::Netns;
 use crate::world::Pod;
 use anyhow::Result;
-use messages::{CertificateRequest, CertificateResponse, Request, Response};
+use messages::{CertificateRequest, CertificateResponse};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -17,7 +22,20 @@ use tunnel_control::scripted::{NAME, ScriptedAuthority, ScriptedCall, ScriptedSe
 
 /// What istiod tells, by type and name.
 #[derive(Clone, Debug, Default)]
-pub struct Told([BTreeMap<String, Vec<u8>>; 2]);
+pub struct Told {
+    named: [BTreeMap<String, Vec<u8>>; 2],
+    /// Told before what is named, which wins.
+    crowd: Option<Arc<Crowd>>,
+}
+
+/// What a life of istiod makes of the versions that clients hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Of what is held nothing is told again.
+    Kept,
+    /// They are those of another life: everything is told.
+    Lost,
+}
 
 /// What it has seen of its clients.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +48,16 @@ pub struct Seen {
     pub rejected: Vec<String>,
     /// For whom certificates were asked.
     pub signed: Vec<String>,
+    /// The streams, as they began.
+    pub streams: Vec<Stream>,
 }
 
 /// One life of istiod; a second one may follow at the same address.
 #[derive(Debug)]
 pub struct Istiod {
     told: watch::Sender<Told>,
+    memory: watch::Sender<Memory>,
+    cut: watch::Sender<()>,
     stop: watch::Sender<bool>,
     seen: Arc<Mutex<Seen>>,
     thread: Option<JoinHandle<()>>,
@@ -46,7 +68,7 @@ impl Told {
     #[must_use]
     pub fn pod(mut self, pod: &Pod, policies: &[&str]) -> Self {
         let (name, bytes) = messages::workload(pod, policies);
-        self.0[0].insert(name, bytes);
+        self.named[0].insert(name, bytes);
         self
     }
 
@@ -62,15 +84,30 @@ impl Told {
         self.policy(messages::closed(name))
     }
 
+    /// A large mesh beside what else is told, to whoever begins a stream from then on.
+    #[must_use]
+    pub fn crowd(mut self, crowd: &Arc<Crowd>) -> Self {
+        self.crowd = Some(Arc::clone(crowd));
+        self
+    }
+
+    /// A member of a crowd as it is after so many changes.
+    #[must_use]
+    pub fn member(mut self, number: u32, revision: u32) -> Self {
+        let (name, bytes) = Crowd::workload(number, revision);
+        self.named[0].insert(name, bytes);
+        self
+    }
+
     /// A resource that no client understands.
     #[must_use]
     pub fn nonsense(mut self, name: &str) -> Self {
-        self.0[0].insert(name.to_owned(), vec![0xff, 0xff]);
+        self.named[0].insert(name.to_owned(), vec![0xff, 0xff]);
         self
     }
 
     fn policy(mut self, (name, bytes): (String, Vec<u8>)) -> Self {
-        self.0[1].insert(name, bytes);
+        self.named[1].insert(name, bytes);
         self
     }
 }
@@ -96,6 +133,8 @@ impl Istiod {
         listener.set_nonblocking(true)?;
         let seen = Arc::<Mutex<Seen>>::default();
         let (told, telling) = watch::channel(told);
+        let (memory, remembering) = watch::channel(Memory::Kept);
+        let (cut, cutting) = watch::channel(());
         let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -103,11 +142,15 @@ impl Istiod {
         let life = Life {
             authority: Arc::new(authority),
             telling,
+            remembering,
             seen: Arc::clone(&seen),
         };
-        let thread = std::thread::spawn(move || runtime.block_on(live(life, listener, stopping)));
+        let orders = Orders { cutting, stopping };
+        let thread = std::thread::spawn(move || runtime.block_on(live(life, listener, orders)));
         Ok(Self {
             told,
+            memory,
+            cut,
             stop,
             seen,
             thread: Some(thread),
@@ -118,6 +161,14 @@ impl Istiod {
     pub fn tell(&self, change: impl FnOnce(Told) -> Told) {
         let now = self.told.borrow().clone();
         self.told.send_replace(change(now));
+    }
+
+    /// Ends all connections. Whoever comes back is told this, less what it holds unless the memory is lost.
+    pub fn cut(&self, memory: Memory, change: impl FnOnce(Told) -> Told) {
+        self.memory.send_replace(memory);
+        // Nobody is told on a connection that is cut.
+        self.cut.send_replace(());
+        self.tell(change);
     }
 
     /// What it has seen so far.
@@ -147,10 +198,16 @@ impl Drop for Istiod {
 struct Life {
     authority: Arc<ScriptedAuthority>,
     telling: watch::Receiver<Told>,
+    remembering: watch::Receiver<Memory>,
     seen: Arc<Mutex<Seen>>,
 }
 
-async fn live(life: Life, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
+struct Orders {
+    cutting: watch::Receiver<()>,
+    stopping: watch::Receiver<bool>,
+}
+
+async fn live(life: Life, listener: TcpListener, mut orders: Orders) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
@@ -161,10 +218,11 @@ async fn live(life: Life, listener: TcpListener, mut stopping: watch::Receiver<b
                 if call.path().ends_with("CreateCertificate") {
                     tokio::spawn(sign(life.clone(), call));
                 } else {
-                    tokio::spawn(stream(life.clone(), call));
+                    tokio::spawn(stream::serve(life.clone(), call));
                 }
             }
-            _ = stopping.wait_for(|stop| *stop) => break,
+            Ok(()) = orders.cutting.changed() => server.cut(),
+            _ = orders.stopping.wait_for(|stop| *stop) => break,
         }
     }
     server.stop().await;
@@ -181,47 +239,6 @@ async fn sign(life: Life, mut call: ScriptedCall) {
     call.answer(&CertificateResponse {
         cert_chain: vec![leaf, life.authority.root_pem()],
     });
-}
-
-async fn stream(mut life: Life, mut call: ScriptedCall) {
-    let token = call.header("authorization").to_owned();
-    let mut known = 0;
-    for _ in 0..2 {
-        let Some(request) = call.message::<Request>().await else {
-            return;
-        };
-        known += request.initial_resource_versions.len();
-    }
-    {
-        let mut seen = lock(&life.seen);
-        seen.tokens.push(token);
-        seen.known.push(known);
-    }
-    let mut sent = None;
-    loop {
-        let now = life.telling.borrow_and_update().clone();
-        for kind in 0..2 {
-            let before = sent.as_ref().map(|told: &Told| &told.0[kind]);
-            if let Some(response) = Response::between(kind, before, &now.0[kind]) {
-                call.send(&response);
-            }
-        }
-        sent = Some(now);
-        loop {
-            tokio::select! {
-                changed = life.telling.changed() => match changed {
-                    Ok(()) => break,
-                    Err(_over) => return,
-                },
-                message = call.message::<Request>() => match message {
-                    None => return,
-                    Some(request) => if let Some(why) = request.error_detail {
-                        lock(&life.seen).rejected.push(why.message);
-                    },
-                },
-            }
-        }
-    }
 }
 
 fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {

@@ -22,6 +22,8 @@ pub mod pulse;
 pub mod relay;
 pub mod runtime;
 pub mod siege;
+pub mod tempo;
+pub mod usage;
 pub mod wire;
 pub mod world;
 

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tunnel_model::{MeshState, PodUid, Snapshot, Workload};
+use tunnel_model::{MeshChanges, MeshState, PodUid, Snapshot, Workload};
 
 /// Where snapshots are made: what discovery says, over the workloads of this node.
 ///
@@ -11,6 +11,8 @@ use tunnel_model::{MeshState, PodUid, Snapshot, Workload};
 /// them is the one that counts. Its word on who had their addresses before is not.
 #[derive(Debug)]
 pub struct MeshStore {
+    /// Held while what discovery says becomes a snapshot, so that it does so in order.
+    telling: Mutex<()>,
     writing: Mutex<Writing>,
     published: Arc<ArcSwap<Snapshot>>,
     changes: watch::Sender<u64>,
@@ -43,6 +45,7 @@ impl MeshStore {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            telling: Mutex::default(),
             writing: Mutex::default(),
             published: Arc::default(),
             changes: watch::Sender::new(0),
@@ -60,21 +63,33 @@ impl MeshStore {
 
     /// Replaces all that discovery says, and returns the version that holds it.
     pub fn set_state(&self, state: MeshState) -> u64 {
-        // Indexed before the lock is taken: a pod that is being admitted must not wait for it.
+        let telling = lock(&self.telling);
+        // Indexed before this lock is taken: a pod that is being admitted must not wait for it.
         let mesh = state.into_snapshot(0);
-        self.publish(&mut self.lock(), Some(&mesh))
+        let version = self.publish(&mut lock(&self.writing), Some(&mesh));
+        drop(telling);
+        version
+    }
+
+    /// Changes what discovery says, and returns the version that holds it.
+    pub fn change(&self, changes: MeshChanges) -> u64 {
+        let telling = lock(&self.telling);
+        let mesh = self.published.load_full().changed(changes);
+        let version = self.publish(&mut lock(&self.writing), Some(&mesh));
+        drop(telling);
+        version
     }
 
     /// Adds or replaces a workload of this node.
     pub fn upsert_local(&self, uid: PodUid, workload: impl Into<Arc<Workload>>) -> u64 {
-        let mut writing = self.lock();
+        let mut writing = lock(&self.writing);
         writing.local.insert(uid, workload.into());
         self.publish(&mut writing, None)
     }
 
     /// Forgets a workload of this node; one that is not known is no change.
     pub fn remove_local(&self, uid: &PodUid) -> u64 {
-        let mut writing = self.lock();
+        let mut writing = lock(&self.writing);
         if writing.local.remove(uid).is_none() {
             return writing.version;
         }
@@ -84,7 +99,7 @@ impl MeshStore {
     /// Lets go of snapshots that nobody reads any more; to be called after a large change, from a
     /// thread that has the time. The next change does it too.
     pub fn tidy(&self) {
-        let unread = take_unread(&mut self.lock());
+        let unread = take_unread(&mut lock(&self.writing));
         // Not under the lock, for which a pod that is being admitted may wait.
         drop(unread);
     }
@@ -101,12 +116,12 @@ impl MeshStore {
         self.changes.send_replace(version);
         version
     }
+}
 
-    /// Every state that can be seen under the lock is whole, so a writer that panicked is no reason
-    /// to stop.
-    fn lock(&self) -> MutexGuard<'_, Writing> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Every state that can be seen under a lock is whole, so a writer that panicked is no reason to
+/// stop.
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A retired snapshot gets no new readers, so that one without any stays without.

@@ -8,6 +8,7 @@ mod client;
 mod convert;
 mod known;
 mod metrics;
+mod news;
 mod proto;
 mod protocol;
 mod status;

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::{Identity, IdentityError};
+use crate::{Identity, IdentityError, ServicePorts};
 
 /// Gives equal texts one allocation, for documents that repeat the same few names many times.
 #[derive(Debug, Default)]
@@ -9,6 +9,7 @@ pub struct Interner {
     texts: HashSet<Arc<str>>,
     last_identity: Option<Identity>,
     identities: HashSet<Identity>,
+    services: HashSet<ServicePorts>,
 }
 
 impl Interner {
@@ -47,10 +48,19 @@ impl Interner {
         Ok(shared)
     }
 
-    /// How many texts and identities are shared.
+    /// The shared copy of what a workload serves: its replicas serve the same.
+    pub fn services(&mut self, services: ServicePorts) -> ServicePorts {
+        if let Some(shared) = self.services.get(&services) {
+            return shared.clone();
+        }
+        self.services.insert(services.clone());
+        services
+    }
+
+    /// How many texts, identities and lists of services are shared.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.texts.len() + self.identities.len()
+        self.texts.len() + self.identities.len() + self.services.len()
     }
 
     /// Whether nothing is shared yet.
@@ -62,6 +72,8 @@ impl Interner {
     /// Lets go of what nobody uses any more, for whoever reads document after document.
     pub fn forget_unused(&mut self) {
         self.last_identity = None;
+        // First, as they hold texts.
+        self.services.retain(ServicePorts::is_shared);
         self.texts.retain(|text| Arc::strong_count(text) > 1);
         self.identities.retain(Identity::is_shared);
     }

@@ -37,7 +37,7 @@ pub use service::{
     Visibility, WeightedWaypoint,
 };
 pub use snapshot::{Endpoint, Snapshot, SnapshotBuilder};
-pub use state::MeshState;
+pub use state::{MeshChanges, MeshState};
 pub use workload::{
     ApplicationTunnel, Health, Locality, NetworkMode, PortMap, Protocol, ServicePorts,
     TunnelProxying, Workload, WorkloadType,

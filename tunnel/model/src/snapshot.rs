@@ -1,11 +1,14 @@
 mod builder;
 mod index;
+mod policies;
+mod services;
+mod table;
 mod vips;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Policy, PolicyKey, PortMap, Service, ServiceKey, Workload};
+use crate::{MeshChanges, Policy, PolicyKey, PortMap, Service, ServiceKey, Workload};
 
 pub use builder::SnapshotBuilder;
 use index::Index;
@@ -21,6 +24,7 @@ pub struct Endpoint {
 }
 
 /// What was known of the mesh at one moment. Never changes; every answer is a hash lookup.
+/// The next one shares with it what is the same in both.
 ///
 /// It has two layers: what discovery says, and workloads of this node that discovery may not
 /// have heard of yet. Discovery's word on a workload hides all the local one says, its addresses
@@ -58,6 +62,19 @@ impl Snapshot {
         }
     }
 
+    /// What discovery says after changes, without local workloads. What did not change is shared.
+    #[must_use]
+    pub fn changed(&self, changes: MeshChanges) -> Self {
+        let mut mesh = (*self.mesh).clone();
+        mesh.change(changes);
+        Self {
+            version: self.version,
+            told: true,
+            mesh: Arc::new(mesh),
+            local: Arc::default(),
+        }
+    }
+
     /// The workload that owns an address. Workloads on their node's network own none.
     #[must_use]
     pub fn workload_by_ip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
@@ -88,7 +105,7 @@ impl Snapshot {
     }
 
     /// The workload of this name: this node's while discovery does not know it, so that a namesake
-    /// of another cluster does not stand in; else of several the first, HBONE before TCP.
+    /// of another cluster does not stand in; else of several HBONE before TCP, then the first by uid.
     #[must_use]
     pub fn workload_by_name(
         &self,
@@ -96,13 +113,9 @@ impl Snapshot {
         name: &str,
         service_account: &str,
     ) -> Option<&Arc<Workload>> {
-        let find = |index: &'_ Arc<Index>| -> Option<usize> {
-            index.position_by_name(namespace, name, service_account)
-        };
-        match find(&self.local) {
-            Some(position) => self.local.workload(position),
-            None => self.mesh.workload(find(&self.mesh)?),
-        }
+        let [local, mesh] = [&self.local, &self.mesh]
+            .map(|index| index.workload_by_name(namespace, name, service_account));
+        local.or(mesh)
     }
 
     /// A workload that is reached by this hostname.
@@ -120,20 +133,20 @@ impl Snapshot {
         ip: IpAddr,
         client_namespace: &str,
     ) -> Option<&Arc<Service>> {
-        self.mesh.service_by_vip(network, ip, client_namespace)
+        self.mesh.services.by_vip(network, ip, client_namespace)
     }
 
     /// The service a client of `client_namespace` means by a hostname (case does not matter):
     /// its own namespace's, the canonical one, the first.
     #[must_use]
     pub fn service_by_host(&self, hostname: &str, client_namespace: &str) -> Option<&Arc<Service>> {
-        self.mesh.service_by_host(hostname, client_namespace)
+        self.mesh.services.by_host(hostname, client_namespace)
     }
 
     /// The service with this key.
     #[must_use]
     pub fn service_by_key(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
-        self.mesh.service_by_key(key)
+        self.mesh.services.by_key(key)
     }
 
     /// The endpoints of a service, unhealthy ones included.
@@ -147,7 +160,7 @@ impl Snapshot {
     /// The policy with this key.
     #[must_use]
     pub fn policy(&self, key: &PolicyKey) -> Option<&Arc<Policy>> {
-        self.mesh.policy(key)
+        self.mesh.policies.by_key(key)
     }
 
     /// Every policy that applies to a workload: global ones, its namespace's, and those it names.
@@ -157,24 +170,25 @@ impl Snapshot {
         workload: &'a Workload,
     ) -> impl Iterator<Item = Result<&'a Arc<Policy>, &'a PolicyKey>> + Clone {
         let named = workload.authorization_policies.iter();
-        self.mesh
-            .policies_by_scope(&workload.namespace)
+        let by_scope = self.mesh.policies.by_scope(&workload.namespace);
+        by_scope
             .map(Ok)
             .chain(named.map(|key| self.policy(key).ok_or(key)))
     }
 
-    /// Every workload, discovery's first.
+    /// Every workload by uid, discovery's first. Puts them in order, which takes a while.
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
-        self.mesh.workloads().iter().chain(self.local.workloads())
+        let (mesh, local) = (self.mesh.workloads(), self.local.workloads());
+        mesh.into_iter().chain(local)
     }
 
     /// Every service.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.mesh.services().iter()
+        self.mesh.services.all().iter()
     }
 
     /// Every policy.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        self.mesh.policies().iter()
+        self.mesh.policies.all().iter()
     }
 }

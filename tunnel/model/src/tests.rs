@@ -79,6 +79,19 @@ fn interner_shares() {
     assert!(Arc::ptr_eq(&interner.text("a"), &interner.text("a")));
     let [a, _, again] = ["x", "y", "x"].map(|sa| interner.identity("td", "ns", sa).unwrap());
     assert_eq!(a.as_str().as_ptr(), again.as_str().as_ptr());
+    let serving = |target| {
+        let ports = PortMap::new([(80, target)]);
+        ServicePorts::new([(ServiceKey::new("ns", "web"), ports)])
+    };
+    let [one, other, same] = [1, 2, 1].map(|target| interner.services(serving(target)));
+    assert!(one == same && one != other);
+    assert_eq!(interner.len(), 5);
+    drop((one, same, again));
+    interner.forget_unused();
+    assert_eq!(interner.len(), 2, "what is in use is kept");
+    assert_eq!(interner.services(serving(2)), other);
+    assert_eq!(interner.identity("td", "ns", "x"), Ok(a));
+    assert_eq!(interner.len(), 2);
 }
 
 #[test]

@@ -128,9 +128,9 @@ impl PortMap {
     }
 }
 
-/// The services a workload is an endpoint of, with the ports it serves of each.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ServicePorts(Box<[(ServiceKey, PortMap)]>);
+/// The services a workload is an endpoint of, with the ports it serves of each; clones share it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ServicePorts(Arc<[(ServiceKey, PortMap)]>);
 
 impl ServicePorts {
     /// Takes the services with their ports.
@@ -150,6 +150,11 @@ impl ServicePorts {
     /// All services with their ports, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&ServiceKey, &PortMap)> {
         self.0.iter().map(|(service, ports)| (service, ports))
+    }
+
+    /// Whether there are other clones.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// Whether it serves none.

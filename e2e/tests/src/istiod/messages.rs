@@ -26,6 +26,8 @@ pub(super) struct CertificateResponse {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Request {
+    #[prost(string, tag = "2")]
+    type_url: String,
     #[prost(map = "string, string", tag = "5")]
     pub(super) initial_resource_versions: HashMap<String, String>,
     #[prost(message, optional, tag = "7")]
@@ -41,21 +43,24 @@ pub(super) struct Detail {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Response {
     #[prost(message, repeated, tag = "2")]
-    resources: Vec<Resource>,
+    pub(super) resources: Vec<Resource>,
     #[prost(string, tag = "4")]
-    type_url: String,
+    pub(super) type_url: String,
     #[prost(string, tag = "5")]
-    nonce: String,
+    pub(super) nonce: String,
     #[prost(string, repeated, tag = "6")]
-    removed: Vec<String>,
+    pub(super) removed: Vec<String>,
 }
 
+#[expect(clippy::struct_field_names, reason = "the names of the wire format")]
 #[derive(Clone, PartialEq, Message)]
-struct Resource {
+pub(super) struct Resource {
+    #[prost(string, tag = "1")]
+    version: String,
     #[prost(message, optional, tag = "2")]
     resource: Option<Any>,
     #[prost(string, tag = "3")]
-    name: String,
+    pub(super) name: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -64,6 +69,24 @@ struct Any {
     type_url: String,
     #[prost(bytes = "vec", tag = "2")]
     value: Vec<u8>,
+}
+
+impl Request {
+    /// Which type it is about.
+    pub(super) fn kind(&self) -> Option<usize> {
+        URLS.iter().position(|url| *url == self.type_url)
+    }
+}
+
+impl Resource {
+    pub(super) fn of(kind: usize, name: String, version: &str, value: Vec<u8>) -> Self {
+        let type_url = URLS[kind].to_owned();
+        Self {
+            version: version.to_owned(),
+            resource: Some(Any { type_url, value }),
+            name,
+        }
+    }
 }
 
 impl Response {
@@ -78,13 +101,7 @@ impl Response {
             .iter()
             .filter(|(name, value)| known(name) != Some(value));
         let resources: Vec<Resource> = changed
-            .map(|(name, value)| Resource {
-                name: name.clone(),
-                resource: Some(Any {
-                    type_url: URLS[kind].to_owned(),
-                    value: value.clone(),
-                }),
-            })
+            .map(|(name, value)| Resource::of(kind, name.clone(), "", value.clone()))
             .collect();
         let gone = before.into_iter().flatten().map(|(name, _)| name);
         let removed: Vec<String> = gone
@@ -102,29 +119,88 @@ impl Response {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct Address {
+pub(super) struct Address {
     #[prost(message, optional, tag = "1")]
-    workload: Option<Workload>,
+    pub(super) workload: Option<Workload>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) service: Option<Service>,
+}
+
+#[expect(clippy::struct_field_names, reason = "the names of the wire format")]
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Workload {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) namespace: String,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub(super) addresses: Vec<Vec<u8>>,
+    #[prost(int32, tag = "5")]
+    pub(super) tunnel_protocol: i32,
+    #[prost(string, tag = "6")]
+    pub(super) trust_domain: String,
+    #[prost(string, tag = "7")]
+    pub(super) service_account: String,
+    #[prost(string, tag = "9")]
+    pub(super) node: String,
+    #[prost(string, tag = "10")]
+    pub(super) canonical_name: String,
+    #[prost(string, tag = "11")]
+    pub(super) canonical_revision: String,
+    #[prost(string, tag = "13")]
+    pub(super) workload_name: String,
+    #[prost(string, repeated, tag = "16")]
+    pub(super) authorization_policies: Vec<String>,
+    #[prost(string, tag = "18")]
+    pub(super) cluster_id: String,
+    #[prost(string, tag = "20")]
+    pub(super) uid: String,
+    #[prost(btree_map = "string, message", tag = "22")]
+    pub(super) services: BTreeMap<String, Ports>,
+    #[prost(message, optional, tag = "24")]
+    pub(super) locality: Option<Locality>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct Workload {
+pub(super) struct Locality {
     #[prost(string, tag = "1")]
-    name: String,
+    pub(super) region: String,
     #[prost(string, tag = "2")]
-    namespace: String,
-    #[prost(bytes = "vec", repeated, tag = "3")]
-    addresses: Vec<Vec<u8>>,
-    #[prost(int32, tag = "5")]
-    tunnel_protocol: i32,
-    #[prost(string, tag = "7")]
-    service_account: String,
-    #[prost(string, tag = "9")]
-    node: String,
-    #[prost(string, repeated, tag = "16")]
-    authorization_policies: Vec<String>,
-    #[prost(string, tag = "20")]
-    uid: String,
+    pub(super) zone: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Ports {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) ports: Vec<Port>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Port {
+    #[prost(uint32, tag = "1")]
+    pub(super) service_port: u32,
+    #[prost(uint32, tag = "2")]
+    pub(super) target_port: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Service {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) namespace: String,
+    #[prost(string, tag = "3")]
+    pub(super) hostname: String,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) addresses: Vec<NetworkAddress>,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) ports: Vec<Port>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct NetworkAddress {
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) address: Vec<u8>,
 }
 
 /// The name and the content of a pod's resource.
@@ -142,9 +218,11 @@ pub(super) fn workload(pod: &Pod, policies: &[&str]) -> (String, Vec<u8>) {
             .map(|name| format!("{}/{name}", pod.namespace))
             .collect(),
         uid: uid.clone(),
+        ..Workload::default()
     };
     let address = Address {
         workload: Some(workload),
+        service: None,
     };
     (uid, address.encode_to_vec())
 }
@@ -192,21 +270,38 @@ struct Empty {}
 
 /// Refuses whoever shows no identity, as istiod's translation of STRICT does.
 pub(super) fn strict(name: &str) -> (String, Vec<u8>) {
+    deny(name, nobody())
+}
+
+fn nobody() -> Vec<Clause> {
     let present = Text {
         presence: Some(Empty {}),
     };
     let nobody = Match {
         not_principals: vec![present],
     };
-    let clauses = vec![Clause {
+    vec![Clause {
         matches: vec![nobody],
-    }];
-    deny(name, clauses)
+    }]
 }
 
 /// Refuses everybody.
 pub(super) fn closed(name: &str) -> (String, Vec<u8>) {
     deny(name, Vec::new())
+}
+
+/// Refuses whoever shows no identity, to the pods of a whole namespace.
+pub(super) fn strict_namespace(namespace: &str) -> (String, Vec<u8>) {
+    const NAMESPACE: i32 = 1;
+    const DENY: i32 = 1;
+    let policy = Authorization {
+        name: "strict".to_owned(),
+        namespace: namespace.to_owned(),
+        scope: NAMESPACE,
+        action: DENY,
+        rules: vec![Rule { clauses: nobody() }],
+    };
+    (format!("{namespace}/strict"), policy.encode_to_vec())
 }
 
 fn deny(name: &str, clauses: Vec<Clause>) -> (String, Vec<u8>) {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tunnel_model::{Identity, MeshState, PodUid, Workload};
+use tunnel_model::{Identity, MeshChanges, MeshState, PodUid, Workload};
 
 use super::MeshStore;
 
@@ -43,6 +43,31 @@ fn discovery_replaces_local_by_uid() {
     check(&store, &[("10.0.0.1", "local")]);
     store.set_state(state(vec![workload("p", "mesh", &["10.0.0.2"])]));
     check(&store, &[("10.0.0.1", "-"), ("10.0.0.2", "mesh")]);
+}
+
+#[test]
+fn changes_are_made_to_what_discovery_says_and_keep_the_local() {
+    let store = MeshStore::new();
+    store.upsert_local(PodUid::from("p"), workload("p", "local", &["10.0.0.9"]));
+    store.set_state(state(vec![
+        workload("a", "one", &["10.0.0.1"]),
+        workload("b", "two", &["10.0.0.2"]),
+    ]));
+    let before = store.reader().load();
+    let version = store.change(MeshChanges {
+        gone: vec!["a".into()],
+        workloads: vec![workload("b", "three", &["10.0.0.3"]).into()],
+        ..MeshChanges::default()
+    });
+    assert_eq!(version, before.version() + 1);
+    let owners = [
+        ("10.0.0.1", "-"),
+        ("10.0.0.2", "-"),
+        ("10.0.0.3", "three"),
+        ("10.0.0.9", "local"),
+    ];
+    check(&store, &owners);
+    assert_eq!(before.workloads().count(), 3, "who reads it sees no change");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tunnel_telemetry::Telemetry;
 use super::convert::ResourceType;
 use super::known::{Extent, Known, Rejected};
 use super::metrics::Metrics;
+use super::news::Publication;
 use super::proto::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use super::protocol::{self, NodeFacts};
 use super::status::{Link, Nack, XdsStatus};
@@ -187,7 +188,10 @@ impl XdsClient {
                 .map(|one| apply(&mut known, one))
                 .collect();
             if known.is_complete() && !applied.is_empty() {
-                store.set_state(known.state());
+                match known.news() {
+                    Publication::Everything(state) => store.set_state(state),
+                    Publication::Changes(changes) => store.change(changes),
+                };
             }
             (known, applied)
         };

@@ -77,10 +77,11 @@ pub(crate) fn policy(any: &Any, interner: &mut Interner) -> Result<Policy, Polic
 }
 
 fn content(any: &Any, wanted: ResourceType) -> Result<prost::bytes::Bytes, String> {
-    if any.type_url == wanted.url() {
+    if any.type_url == wanted.url().as_bytes() {
         Ok(any.value.clone())
     } else {
-        Err(format!("its type is {:?}", any.type_url))
+        let other = String::from_utf8_lossy(&any.type_url);
+        Err(format!("its type is {other:?}"))
     }
 }
 

@@ -1,11 +1,14 @@
 //! What the control plane has told so far, by the names it gave.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::str;
 use std::sync::Arc;
 
-use tunnel_model::{Interner, MeshState, Policy};
+use tunnel_model::{Interner, Policy};
 
 use super::convert::{self, AddressResource, PolicyFault, ResourceType};
+use super::news::{News, Publication};
 use super::proto::{DeltaDiscoveryResponse, Resource};
 
 /// Everything that is known. Ordered by name, so that of equals always the same one is the first.
@@ -14,15 +17,17 @@ pub(crate) struct Known {
     addresses: BTreeMap<Arc<str>, Held<AddressResource>>,
     policies: BTreeMap<Arc<str>, Held<Arc<Policy>>>,
     told: [bool; ResourceType::ALL.len()],
+    /// What was not published yet.
+    news: News,
     interner: Interner,
     /// Texts that were shared after they were last looked through.
     interned: usize,
 }
 
 #[derive(Debug)]
-struct Held<T> {
+pub(super) struct Held<T> {
     version: Box<str>,
-    value: T,
+    pub(super) value: T,
 }
 
 /// A resource that was not taken.
@@ -34,11 +39,21 @@ pub(crate) struct Rejected {
     pub(crate) why: String,
 }
 
-/// Whether a response says what changed, or all there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a response says.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Extent {
+    /// What changed.
     Changes,
-    Everything,
+    /// That, up to the last name whose version was told; and all there is of names after it.
+    AllAfter(Arc<str>),
+}
+
+/// Versions by name, in the order of names, as many as there is room for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Versions {
+    pub(crate) held: HashMap<String, String>,
+    /// What the response to them will say.
+    pub(crate) extent: Extent,
 }
 
 impl Known {
@@ -50,19 +65,16 @@ impl Known {
         response: DeltaDiscoveryResponse,
         extent: Extent,
     ) -> Vec<Rejected> {
-        if extent == Extent::Everything {
-            self.keep_only(kind, &response);
+        if let Extent::AllAfter(last) = extent {
+            self.keep_named(kind, &last, &response);
         }
         for name in &response.removed_resources {
-            match kind {
-                ResourceType::Address => drop(self.addresses.remove(name.as_str())),
-                ResourceType::Authorization => drop(self.policies.remove(name.as_str())),
-            }
+            self.remove(kind, name);
         }
         let mut rejected = Vec::new();
         for resource in response.resources {
             if let Err(why) = self.take(kind, &resource) {
-                let name = resource.name;
+                let name = String::from_utf8_lossy(&resource.name).into_owned();
                 rejected.push(Rejected { name, why });
             }
         }
@@ -76,17 +88,11 @@ impl Known {
         self.told.iter().all(|told| *told)
     }
 
-    /// The versions of all that is held of a type, by name.
-    pub(crate) fn versions(&self, kind: ResourceType) -> HashMap<String, String> {
-        fn of<T>(all: &BTreeMap<Arc<str>, Held<T>>) -> HashMap<String, String> {
-            let pair = |(name, held): (&Arc<str>, &Held<T>)| {
-                (name.as_ref().to_owned(), held.version.as_ref().to_owned())
-            };
-            all.iter().map(pair).collect()
-        }
+    /// The versions of what is held of a type, of about so many bytes.
+    pub(crate) fn versions(&self, kind: ResourceType, room: usize) -> Versions {
         match kind {
-            ResourceType::Address => of(&self.addresses),
-            ResourceType::Authorization => of(&self.policies),
+            ResourceType::Address => versions(&self.addresses, room),
+            ResourceType::Authorization => versions(&self.policies, room),
         }
     }
 
@@ -104,24 +110,15 @@ impl Known {
         self.interner.len()
     }
 
-    /// Everything, to be published.
-    pub(crate) fn state(&self) -> MeshState {
-        let mut state = MeshState {
-            workloads: Vec::with_capacity(self.addresses.len()),
-            services: Vec::new(),
-            policies: Vec::with_capacity(self.policies.len()),
-        };
-        for held in self.addresses.values() {
-            match &held.value {
-                AddressResource::Workload(workload) => state.workloads.push(Arc::clone(workload)),
-                AddressResource::Service(service) => state.services.push(Arc::clone(service)),
-            }
-        }
-        let policies = self.policies.values();
-        state
-            .policies
-            .extend(policies.map(|held| Arc::clone(&held.value)));
-        state
+    /// Everything, published or not.
+    #[cfg(test)]
+    pub(crate) fn everything(&self) -> Publication {
+        News::default().take(&self.addresses, &self.policies)
+    }
+
+    /// What is not published yet; it counts as published from now on.
+    pub(crate) fn news(&mut self) -> Publication {
+        self.news.take(&self.addresses, &self.policies)
     }
 
     fn take(&mut self, kind: ResourceType, resource: &Resource) -> Result<(), String> {
@@ -130,15 +127,23 @@ impl Known {
             resource,
             name,
         } = resource;
+        let text =
+            |bytes, what| str::from_utf8(bytes).map_err(|_| format!("its {what} is no text"));
+        let (name, version) = (text(name, "name")?, text(version, "version")?);
         if name.is_empty() {
             return Err("it has no name".to_owned());
         }
         let any = resource.as_ref().ok_or("it has no content")?;
+        if self.holds(kind, name, version) {
+            return Ok(());
+        }
         match kind {
             ResourceType::Address => {
                 let value = convert::address(any, &mut self.interner)?;
                 let name = shared_name(name, &value);
-                hold(&mut self.addresses, name, version, value);
+                self.news.address(&name, Some(&value));
+                let former = hold(&mut self.addresses, Arc::clone(&name), version, value);
+                self.news.address(&name, former.as_ref());
                 Ok(())
             }
             ResourceType::Authorization => {
@@ -146,6 +151,15 @@ impl Known {
                 self.take_policy(name, version, read)
             }
         }
+    }
+
+    /// Whether a resource is held in this version. One without a version may be another each time.
+    fn holds(&self, kind: ResourceType, name: &str, version: &str) -> bool {
+        let held = match kind {
+            ResourceType::Address => self.addresses.get(name).map(|held| &held.version),
+            ResourceType::Authorization => self.policies.get(name).map(|held| &held.version),
+        };
+        !version.is_empty() && held.is_some_and(|held| **held == *version)
     }
 
     /// A policy that cannot be read is better replaced by one that refuses than left out: who is
@@ -158,6 +172,7 @@ impl Known {
     ) -> Result<(), String> {
         let fault = match read {
             Ok(policy) => {
+                self.news.policies();
                 hold(&mut self.policies, name.into(), version, policy.into());
                 return Ok(());
             }
@@ -167,21 +182,48 @@ impl Known {
         if let PolicyFault::Malformed { stand_in, .. } = fault
             && !self.policies.contains_key(name)
         {
+            self.news.policies();
             // Without a version, so that it is sent again when it is asked for.
             hold(&mut self.policies, name.into(), "", stand_in.into());
         }
         Err(why)
     }
 
-    fn keep_only(&mut self, kind: ResourceType, response: &DeltaDiscoveryResponse) {
-        let named: std::collections::HashSet<&str> = response
-            .resources
-            .iter()
-            .map(|resource| resource.name.as_str())
-            .collect();
+    fn remove(&mut self, kind: ResourceType, name: &str) {
         match kind {
-            ResourceType::Address => self.addresses.retain(|name, _| named.contains(&**name)),
-            ResourceType::Authorization => self.policies.retain(|name, _| named.contains(&**name)),
+            ResourceType::Address => {
+                if let Some((name, held)) = self.addresses.remove_entry(name) {
+                    self.news.address(&name, Some(&held.value));
+                }
+            }
+            ResourceType::Authorization => {
+                if self.policies.remove(name).is_some() {
+                    self.news.policies();
+                }
+            }
+        }
+    }
+
+    /// Of what comes after a name, only what a response names is kept.
+    fn keep_named(&mut self, kind: ResourceType, last: &str, response: &DeltaDiscoveryResponse) {
+        fn unnamed<T>(
+            all: &BTreeMap<Arc<str>, Held<T>>,
+            last: &str,
+            response: &DeltaDiscoveryResponse,
+        ) -> Vec<Arc<str>> {
+            let resources = response.resources.iter();
+            let named: HashSet<&[u8]> = resources.map(|resource| &*resource.name).collect();
+            let after = all.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
+            let names = after.map(|(name, _)| name);
+            let gone = names.filter(|name| !named.contains(name.as_bytes()));
+            gone.cloned().collect()
+        }
+        let gone = match kind {
+            ResourceType::Address => unnamed(&self.addresses, last, response),
+            ResourceType::Authorization => unnamed(&self.policies, last, response),
+        };
+        for name in gone {
+            self.remove(kind, &name);
         }
     }
 
@@ -205,7 +247,34 @@ fn shared_name(name: &str, value: &AddressResource) -> Arc<str> {
     }
 }
 
-fn hold<T>(all: &mut BTreeMap<Arc<str>, Held<T>>, name: Arc<str>, version: &str, value: T) {
+/// What was held of that name before.
+fn hold<T>(
+    all: &mut BTreeMap<Arc<str>, Held<T>>,
+    name: Arc<str>,
+    version: &str,
+    value: T,
+) -> Option<T> {
     let version = version.into();
-    all.insert(name, Held { version, value });
+    let former = all.insert(name, Held { version, value });
+    former.map(|held| held.value)
 }
+
+fn versions<T>(all: &BTreeMap<Arc<str>, Held<T>>, mut room: usize) -> Versions {
+    let mut held = HashMap::with_capacity(all.len());
+    let mut last: Arc<str> = "".into();
+    for (name, one) in all {
+        let size = name.len() + one.version.len() + AROUND_A_VERSION;
+        let Some(left) = room.checked_sub(size) else {
+            let extent = Extent::AllAfter(last);
+            return Versions { held, extent };
+        };
+        room = left;
+        last = Arc::clone(name);
+        held.insert(name.as_ref().to_owned(), one.version.as_ref().to_owned());
+    }
+    let extent = Extent::Changes;
+    Versions { held, extent }
+}
+
+/// Tags and lengths of an entry of a map, at most, if neither text is longer than 16 KiB.
+const AROUND_A_VERSION: usize = 10;

@@ -49,24 +49,24 @@ pub(crate) struct DeltaDiscoveryResponse {
     pub(crate) removed_resources: Vec<String>,
 }
 
-/// One resource with its version.
+/// One resource with its version. Of these there are many: all fields share the memory of the
+/// response, texts too.
 #[expect(clippy::struct_field_names, reason = "the names of the wire format")]
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Resource {
-    #[prost(string, tag = "1")]
-    pub(crate) version: String,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) version: Bytes,
     #[prost(message, optional, tag = "2")]
     pub(crate) resource: Option<Any>,
-    #[prost(string, tag = "3")]
-    pub(crate) name: String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) name: Bytes,
 }
 
 /// A message and its type.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Any {
-    #[prost(string, tag = "1")]
-    pub(crate) type_url: String,
-    /// Shares the memory of the response.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) type_url: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     pub(crate) value: Bytes,
 }

@@ -6,7 +6,7 @@ use prost::Message as _;
 use tunnel_control::protobuf::Struct;
 
 use super::convert::ResourceType;
-use super::known::{Extent, Known, Rejected};
+use super::known::{Extent, Known, Rejected, Versions};
 use super::proto::{DeltaDiscoveryRequest, Node, Status};
 
 /// Who subscribes, in Istio's terms. The namespace must be that of the token, or istiod refuses.
@@ -78,20 +78,19 @@ pub(crate) struct Opening {
 }
 
 /// Subscribes to everything, and says what is known so that only the rest comes. What would make
-/// a request too large for istiod is left unsaid: then everything comes.
+/// a request too large for istiod is left unsaid: of that everything comes.
 pub(crate) fn open(facts: &NodeFacts, known: &Known) -> Opening {
-    let mut extents = [Extent::Changes; ResourceType::ALL.len()];
+    let mut extents = [const { Extent::Changes }; ResourceType::ALL.len()];
     let requests = ResourceType::ALL.map(|kind| {
         let mut request = DeltaDiscoveryRequest {
             node: Some(facts.node()),
             type_url: kind.url().to_owned(),
-            initial_resource_versions: known.versions(kind),
             ..DeltaDiscoveryRequest::default()
         };
-        if request.encoded_len() > LARGEST_REQUEST {
-            request.initial_resource_versions.clear();
-            extents[kind as usize] = Extent::Everything;
-        }
+        let room = LARGEST_REQUEST.saturating_sub(request.encoded_len());
+        let Versions { held, extent } = known.versions(kind, room);
+        request.initial_resource_versions = held;
+        extents[kind as usize] = extent;
         request
     });
     Opening {

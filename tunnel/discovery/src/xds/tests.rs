@@ -13,10 +13,10 @@ use super::proto::{Any, DeltaDiscoveryResponse, Resource};
 
 fn resource(kind: ResourceType, name: &str, version: &str, message: &impl Message) -> Resource {
     Resource {
-        version: version.to_owned(),
-        name: name.to_owned(),
+        version: version.to_owned().into(),
+        name: name.to_owned().into(),
         resource: Some(Any {
-            type_url: kind.url().to_owned(),
+            type_url: kind.url().into(),
             value: message.encode_to_vec().into(),
         }),
     }

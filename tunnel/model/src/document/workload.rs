@@ -196,5 +196,5 @@ fn services(
             Err(what) => mistakes.add("services", what),
         }
     }
-    ServicePorts::new(services)
+    interner.services(ServicePorts::new(services))
 }

@@ -1,139 +1,154 @@
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Endpoint;
-use super::vips::{VipTable, better_named};
-use crate::{NetworkMode, Policy, PolicyKey, Protocol, Scope, Service, ServiceKey, Workload};
+use super::policies::Policies;
+use super::services::Services;
+use super::table::Table;
+use crate::{MeshChanges, NetworkMode, Protocol, ServiceKey, Workload};
 
-/// One layer of a snapshot. Positions are into the vectors, to keep the maps small.
-#[derive(Debug, Default)]
+/// One layer of a snapshot. A copy shares everything with what it was made from; changing it costs
+/// what is changed, not what there is.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    workloads: Vec<Arc<Workload>>,
-    by_uid: HashMap<Arc<str>, u32>,
-    by_ip: HashMap<Arc<str>, HashMap<IpAddr, u32>>,
-    by_name: HashMap<Arc<str>, HashMap<Arc<str>, Named>>,
-    by_hostname: HashMap<Box<str>, u32>,
-    endpoints: HashMap<ServiceKey, Vec<Endpoint>>,
-    services: Vec<Arc<Service>>,
-    service_keys: HashMap<ServiceKey, u32>,
-    vips: HashMap<Arc<str>, VipTable>,
-    hosts: HashMap<Box<str>, Vec<Arc<Service>>>,
-    policies: Vec<Arc<Policy>>,
-    policy_keys: HashMap<PolicyKey, u32>,
-    global_policies: Vec<Arc<Policy>>,
-    namespace_policies: HashMap<Arc<str>, Vec<Arc<Policy>>>,
+    hasher: RandomState,
+    by_uid: Table<Arc<Workload>>,
+    by_ip: Table<Arc<Workload>>,
+    by_name: Table<Arc<Workload>>,
+    by_hostname: Table<Arc<Workload>>,
+    endpoints: Table<Endpoints>,
+    pub(super) services: Arc<Services>,
+    pub(super) policies: Arc<Policies>,
 }
 
-/// Workloads of one name: nearly always one, so the rest is off to the side.
-#[derive(Debug)]
-struct Named {
-    first: u32,
-    others: Vec<u32>,
-}
-
-/// A position; there are never 2^32 of anything here, and if there were the last would stand in.
-fn position(of: usize) -> u32 {
-    u32::try_from(of).unwrap_or(u32::MAX)
+/// The endpoints of one service.
+#[derive(Debug, Clone)]
+struct Endpoints {
+    service: ServiceKey,
+    list: Vec<Endpoint>,
 }
 
 impl Index {
-    pub(super) fn build(
-        workloads: Vec<Arc<Workload>>,
-        by_uid: HashMap<Arc<str>, u32>,
-        services: Vec<Arc<Service>>,
-        policies: Vec<Arc<Policy>>,
-    ) -> Self {
-        let mut index = Self {
-            workloads,
-            by_uid,
-            services,
-            policies,
-            ..Self::default()
-        };
-        index.index_workloads();
-        index.index_services();
-        index.index_policies();
-        index
+    pub(super) fn change(&mut self, changes: MeshChanges) {
+        for uid in &changes.gone {
+            self.remove(uid);
+        }
+        for workload in changes.workloads {
+            self.set(&workload);
+        }
+        if let Some(services) = changes.services {
+            self.services = Arc::new(Services::new(services));
+        }
+        if let Some(policies) = changes.policies {
+            self.policies = Arc::new(Policies::new(policies));
+        }
     }
 
-    fn index_workloads(&mut self) {
-        for at in 0..self.workloads.len() {
-            let workload = Arc::clone(&self.workloads[at]);
-            let at = position(at);
-            self.index_addresses(at, &workload);
-            self.index_name(at, &workload);
-            if !workload.hostname.is_empty() {
-                let host = workload.hostname.to_ascii_lowercase().into_boxed_str();
-                self.by_hostname.entry(host).or_insert(at);
-            }
-            for (service, ports) in workload.services.iter() {
-                let endpoint = Endpoint {
-                    workload: Arc::clone(&workload),
-                    ports: ports.clone(),
-                };
-                self.endpoints
-                    .entry(service.clone())
-                    .or_default()
-                    .push(endpoint);
+    /// Adds a workload, or replaces the one of its uid.
+    pub(super) fn set(&mut self, workload: &Arc<Workload>) {
+        let former = self.take(&workload.uid);
+        let hash = self.hasher.hash_one(&*workload.uid);
+        self.by_uid.insert(hash, Arc::clone(workload));
+        for hash in self.hashes_of_addresses(workload) {
+            self.by_ip.insert(hash, Arc::clone(workload));
+        }
+        let hash = self.hash_of_name(&workload.namespace, &workload.name);
+        self.by_name.insert(hash, Arc::clone(workload));
+        if !workload.hostname.is_empty() {
+            let hash = self.hash_of_hostname(&workload.hostname);
+            self.by_hostname.insert(hash, Arc::clone(workload));
+        }
+        self.serve(former.as_deref(), workload);
+    }
+
+    fn remove(&mut self, uid: &str) {
+        if let Some(former) = self.take(uid) {
+            for (service, _) in former.services.iter() {
+                self.withdraw(service, uid);
             }
         }
     }
 
-    fn index_addresses(&mut self, at: u32, workload: &Arc<Workload>) {
-        if workload.network_mode == NetworkMode::HostNetwork || workload.ips.is_empty() {
-            return;
+    /// Takes a workload out of everything but the endpoints, in whose lists another may take its place.
+    fn take(&mut self, uid: &str) -> Option<Arc<Workload>> {
+        let hash = self.hasher.hash_one(uid);
+        let former = self.by_uid.remove(hash, |known| *known.uid == *uid)?;
+        let meant = |known: &Arc<Workload>| Arc::ptr_eq(known, &former);
+        for hash in self.hashes_of_addresses(&former) {
+            self.by_ip.remove(hash, meant);
         }
-        let network = entry(&mut self.by_ip, &workload.network, HashMap::default);
-        for ip in &workload.ips {
-            let owner = network.entry(ip.to_canonical()).or_insert(at);
-            if *owner != at && outranks(workload, &self.workloads[*owner as usize]) {
-                *owner = at;
+        let hash = self.hash_of_name(&former.namespace, &former.name);
+        self.by_name.remove(hash, meant);
+        let hash = self.hash_of_hostname(&former.hostname);
+        self.by_hostname.remove(hash, meant);
+        Some(former)
+    }
+
+    fn serve(&mut self, former: Option<&Workload>, workload: &Arc<Workload>) {
+        for (service, _) in former.into_iter().flat_map(|former| former.services.iter()) {
+            if workload.services.get(service).is_none() {
+                self.withdraw(service, &workload.uid);
+            }
+        }
+        for (service, ports) in workload.services.iter() {
+            let endpoint = Endpoint {
+                workload: Arc::clone(workload),
+                ports: ports.clone(),
+            };
+            let known = former.is_some_and(|former| former.services.get(service).is_some());
+            let hash = self.hasher.hash_one(service);
+            let list = self.endpoints.get_mut(hash, |all| all.service == *service);
+            let Some(all) = list else {
+                let (service, list) = (service.clone(), vec![endpoint]);
+                self.endpoints.insert(hash, Endpoints { service, list });
+                continue;
+            };
+            let same = |one: &Endpoint| one.workload.uid == workload.uid;
+            // Only who was in the list is looked for in it.
+            let before = known.then(|| all.list.iter().position(same)).flatten();
+            match before {
+                Some(at) => all.list[at] = endpoint,
+                None => all.list.push(endpoint),
             }
         }
     }
 
-    fn index_name(&mut self, at: u32, workload: &Arc<Workload>) {
-        let namespace = entry(&mut self.by_name, &workload.namespace, HashMap::default);
-        namespace
-            .entry(Arc::clone(&workload.name))
-            .and_modify(|known: &mut Named| known.others.push(at))
-            .or_insert(Named {
-                first: at,
-                others: Vec::new(),
-            });
-    }
-
-    fn index_services(&mut self) {
-        for (at, service) in self.services.iter().enumerate() {
-            self.service_keys.insert(service.key(), position(at));
-            for vip in &service.vips {
-                entry(&mut self.vips, &vip.network, VipTable::default).add(vip.ip, service);
-            }
-            for (network, block) in &service.cidr_vips {
-                entry(&mut self.vips, network, VipTable::default).add_block(*block, service);
-            }
-            let host = service.hostname.to_ascii_lowercase().into_boxed_str();
-            self.hosts
-                .entry(host)
-                .or_default()
-                .push(Arc::clone(service));
-        }
-        self.vips.values_mut().for_each(VipTable::finish);
-    }
-
-    fn index_policies(&mut self) {
-        for (at, policy) in self.policies.iter().enumerate() {
-            self.policy_keys.insert(policy.key(), position(at));
-            match policy.scope {
-                Scope::Global => self.global_policies.push(Arc::clone(policy)),
-                Scope::Namespace => {
-                    entry(&mut self.namespace_policies, &policy.namespace, Vec::new)
-                        .push(Arc::clone(policy));
-                }
-                Scope::WorkloadSelector => {}
+    fn withdraw(&mut self, service: &ServiceKey, uid: &str) {
+        let hash = self.hasher.hash_one(service);
+        let meant = |all: &Endpoints| all.service == *service;
+        if let Some(all) = self.endpoints.get_mut(hash, meant) {
+            all.list.retain(|one| *one.workload.uid != *uid);
+            if all.list.is_empty() {
+                self.endpoints.remove(hash, meant);
             }
         }
+    }
+
+    /// One for each address that it owns.
+    fn hashes_of_addresses(&self, workload: &Workload) -> Vec<u64> {
+        if workload.network_mode == NetworkMode::HostNetwork {
+            return Vec::new();
+        }
+        let hash = |ip: &IpAddr| self.hash_of_address(&workload.network, *ip);
+        let mut hashes: Vec<u64> = workload.ips.iter().map(hash).collect();
+        // An address that is named twice is owned once.
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes
+    }
+
+    fn hash_of_address(&self, network: &str, ip: IpAddr) -> u64 {
+        self.hasher.hash_one((network, ip.to_canonical()))
+    }
+
+    fn hash_of_name(&self, namespace: &str, name: &str) -> u64 {
+        self.hasher.hash_one((namespace, name))
+    }
+
+    fn hash_of_hostname(&self, hostname: &str) -> u64 {
+        self.hasher.hash_one(hostname.to_ascii_lowercase())
     }
 
     /// Whether this layer's word replaces all that `workload` would say in a layer below: it knows
@@ -145,109 +160,64 @@ impl Index {
                     known.name == workload.name && known.identity == workload.identity
                 })
         };
-        self.by_uid.contains_key(&workload.uid) || workload.ips.iter().any(same)
-    }
-
-    pub(super) fn workload(&self, position: usize) -> Option<&Arc<Workload>> {
-        self.workloads.get(position)
+        self.workload_by_uid(&workload.uid).is_some() || workload.ips.iter().any(same)
     }
 
     pub(super) fn workload_by_ip(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
-        let at = *self.by_ip.get(network)?.get(&ip.to_canonical())?;
-        self.workload(at as usize)
+        let ip = ip.to_canonical();
+        let claimants = self.by_ip.of(self.hash_of_address(network, ip));
+        let claimants = claimants.filter(|workload| {
+            let mut ips = workload.ips.iter();
+            *workload.network == *network && ips.any(|own| own.to_canonical() == ip)
+        });
+        claimants.max_by_key(|workload| rank(workload))
     }
 
     pub(super) fn workload_by_uid(&self, uid: &str) -> Option<&Arc<Workload>> {
-        self.workload(*self.by_uid.get(uid)? as usize)
+        let mut found = self.by_uid.of(self.hasher.hash_one(uid));
+        found.find(|workload| *workload.uid == *uid)
     }
 
-    pub(super) fn position_by_name(
+    /// Of several HBONE before TCP, then the smallest uid.
+    pub(super) fn workload_by_name(
         &self,
         namespace: &str,
         name: &str,
         service_account: &str,
-    ) -> Option<usize> {
-        let named = self.by_name.get(namespace)?.get(name)?;
-        let all = std::iter::once(named.first).chain(named.others.iter().copied());
-        all.map(|at| at as usize)
-            .filter(|at| self.workloads[*at].service_account() == service_account)
-            .min_by_key(|at| self.workloads[*at].protocol != Protocol::Hbone)
+    ) -> Option<&Arc<Workload>> {
+        let found = self.by_name.of(self.hash_of_name(namespace, name));
+        let found = found.filter(|workload| {
+            *workload.name == *name
+                && *workload.namespace == *namespace
+                && workload.service_account() == service_account
+        });
+        found.min_by_key(|workload| (workload.protocol != Protocol::Hbone, &workload.uid))
     }
 
     pub(super) fn workload_by_hostname(&self, hostname: &str) -> Option<&Arc<Workload>> {
-        let at = *self
-            .by_hostname
-            .get(hostname.to_ascii_lowercase().as_str())?;
-        self.workload(at as usize)
-    }
-
-    pub(super) fn service_by_vip(
-        &self,
-        network: &str,
-        ip: IpAddr,
-        client_namespace: &str,
-    ) -> Option<&Arc<Service>> {
-        self.vips
-            .get(network)?
-            .find(ip.to_canonical(), client_namespace)
-    }
-
-    pub(super) fn service_by_host(&self, host: &str, namespace: &str) -> Option<&Arc<Service>> {
-        let named = match self.hosts.get(host) {
-            Some(named) => named,
-            None => self.hosts.get(host.to_ascii_lowercase().as_str())?,
-        };
-        better_named(named, namespace)
-    }
-
-    pub(super) fn service_by_key(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
-        self.services.get(*self.service_keys.get(key)? as usize)
+        let found = self.by_hostname.of(self.hash_of_hostname(hostname));
+        let found = found.filter(|workload| workload.hostname.eq_ignore_ascii_case(hostname));
+        found.min_by_key(|workload| &workload.uid)
     }
 
     pub(super) fn endpoints(&self, key: &ServiceKey) -> &[Endpoint] {
-        self.endpoints.get(key).map_or(&[], Vec::as_slice)
+        let mut found = self.endpoints.of(self.hasher.hash_one(key));
+        let all = found.find(|all| all.service == *key);
+        all.map_or(&[], |all| &all.list)
     }
 
-    pub(super) fn policy(&self, key: &PolicyKey) -> Option<&Arc<Policy>> {
-        self.policies.get(*self.policy_keys.get(key)? as usize)
-    }
-
-    pub(super) fn policies_by_scope(
-        &self,
-        namespace: &str,
-    ) -> impl Iterator<Item = &Arc<Policy>> + Clone {
-        let own = self
-            .namespace_policies
-            .get(namespace)
-            .map_or(&[][..], Vec::as_slice);
-        self.global_policies.iter().chain(own)
-    }
-
-    pub(super) fn workloads(&self) -> &[Arc<Workload>] {
-        &self.workloads
-    }
-
-    pub(super) fn services(&self) -> &[Arc<Service>] {
-        &self.services
-    }
-
-    pub(super) fn policies(&self) -> &[Arc<Policy>] {
-        &self.policies
+    /// By uid.
+    pub(super) fn workloads(&self) -> Vec<&Arc<Workload>> {
+        let mut all: Vec<_> = self.by_uid.iter().collect();
+        all.sort_unstable_by_key(|workload| &workload.uid);
+        all
     }
 }
 
-/// The value of a shared key, made if there is none.
-fn entry<'a, V>(
-    map: &'a mut HashMap<Arc<str>, V>,
-    key: &Arc<str>,
-    make: impl FnOnce() -> V,
-) -> &'a mut V {
-    map.entry(Arc::clone(key)).or_insert_with(make)
-}
-
-/// Of two workloads that claim an address: a pod before anything else, HBONE before clear text,
-/// and the smaller uid so that the answer does not depend on the order they came in.
-fn outranks(challenger: &Workload, holder: &Workload) -> bool {
-    let rank = |w: &Workload| (w.uid.contains("//Pod/"), w.protocol == Protocol::Hbone);
-    (rank(challenger), &holder.uid) > (rank(holder), &challenger.uid)
+/// Of workloads that claim an address: a pod before anything else, HBONE before clear text, and
+/// the smaller uid so that the answer does not depend on the order they came in.
+fn rank(workload: &Workload) -> (bool, bool, Reverse<&str>) {
+    let pod = workload.uid.contains("//Pod/");
+    let hbone = workload.protocol == Protocol::Hbone;
+    (pod, hbone, Reverse(&workload.uid))
 }

@@ -18,7 +18,7 @@ use crate::xds::proto::workload::{
 
 fn any(kind: ResourceType, message: &impl Message) -> Any {
     Any {
-        type_url: kind.url().to_owned(),
+        type_url: kind.url().into(),
         value: message.encode_to_vec().into(),
     }
 }
@@ -324,7 +324,7 @@ fn what_is_no_address_resource_is_rejected() {
     let interner = &mut Interner::default();
     let mut other = any(ResourceType::Authorization, &small_workload());
     assert!(address(&other, interner).unwrap_err().contains("its type"));
-    other.type_url = ResourceType::Address.url().to_owned();
+    other.type_url = ResourceType::Address.url().into();
     other.value = Bytes::from_static(&[0xff, 0xff]);
     assert!(address(&other, interner).unwrap_err().contains("decoded"));
     assert!(read_address(None, None).unwrap_err().contains("neither"));
@@ -342,7 +342,7 @@ fn unknown_fields_are_skipped() {
     };
     bytes.extend(message.encode_to_vec());
     let any = Any {
-        type_url: ResourceType::Address.url().to_owned(),
+        type_url: ResourceType::Address.url().into(),
         value: bytes.into(),
     };
     address(&any, &mut Interner::default()).unwrap();

@@ -106,9 +106,8 @@ fn services(message: &proto::Workload, interner: &mut Interner) -> Result<Servic
         let key = parts::service_key(name, interner)?;
         Ok((key, parts::ports(list)?))
     });
-    services
-        .collect::<Result<Vec<_>, String>>()
-        .map(ServicePorts::new)
+    let services = services.collect::<Result<Vec<_>, String>>()?;
+    Ok(interner.services(ServicePorts::new(services)))
 }
 
 fn policies(message: &proto::Workload, interner: &mut Interner) -> Result<Vec<PolicyKey>, String> {

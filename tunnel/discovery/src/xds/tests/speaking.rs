@@ -1,3 +1,8 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use prost::Message as _;
+
 use super::{ResourceType, response, workload};
 use crate::xds::known::{Extent, Known, Rejected};
 use crate::xds::protocol::{self, NodeFacts};
@@ -26,7 +31,7 @@ fn a_node_is_introduced_as_upstream_does() {
         urls.collect::<Vec<_>>(),
         ResourceType::ALL.map(ResourceType::url)
     );
-    assert_eq!(opening.extents, [Extent::Changes; 2]);
+    assert_eq!(opening.extents, [const { Extent::Changes }; 2]);
     for request in &opening.requests {
         let node = request.node.as_ref().unwrap();
         assert_eq!(
@@ -57,7 +62,7 @@ fn a_node_is_introduced_as_upstream_does() {
 }
 
 #[test]
-fn what_is_held_is_told_unless_that_is_too_much() {
+fn what_is_held_is_told_as_far_as_there_is_room() {
     let mut known = Known::default();
     let few = response(Address, "", vec![workload("a", "7", 1)]);
     known.apply(Address, few, Extent::Changes);
@@ -73,8 +78,13 @@ fn what_is_held_is_told_unless_that_is_too_much() {
         Extent::Changes,
     );
     let opening = protocol::open(&facts(), &known);
-    assert!(opening.requests[0].initial_resource_versions.is_empty());
-    assert_eq!(opening.extents, [Extent::Everything, Extent::Changes]);
+    let told = &opening.requests[0].initial_resource_versions;
+    let firsts = told.keys().map(|name| &name[..1]).collect::<BTreeSet<_>>();
+    let expected = ["0", "1", "2", "3", "4", "5", "6", "7", "8"];
+    assert_eq!(firsts, BTreeSet::from(expected), "the first of them");
+    let last: Arc<str> = format!("8{long}").into();
+    assert_eq!(opening.extents, [Extent::AllAfter(last), Extent::Changes]);
+    assert!(opening.requests[0].encoded_len() <= protocol::LARGEST_REQUEST);
 }
 
 #[test]
