@@ -100,6 +100,7 @@ fn credentials(
     let ttl = settings.certificate_ttl;
     let how = CredentialSettings {
         ttl,
+        root_pause: settings.root_rotation_pause,
         ..CredentialSettings::default()
     };
     if let Some(server) = &settings.ca_address {

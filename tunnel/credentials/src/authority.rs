@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -91,4 +92,9 @@ pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<SignedChain, CaError>>
 pub trait CertificateAuthority: Send + Sync {
     /// Asks for one certificate. Dropping the future abandons the request.
     fn sign(&self, request: SigningRequest) -> Signing<'_>;
+
+    /// The file in which its roots are published beside its answers, if there is one.
+    fn root_file(&self) -> Option<&Path> {
+        None
+    }
 }

@@ -10,119 +10,9 @@ use tokio::time::Instant;
 use tunnel_model::Identity;
 
 use crate::certificate::Certificate;
-use crate::schedule::{Backoff, Jitter, renew_at};
-
-/// The longest sleep. Timers do not notice when the calendar is stepped or the machine slept;
-/// looking at it this often does.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-
-/// What everybody may see of an identity.
-#[derive(Debug)]
-pub(crate) struct Published {
-    pub(crate) certificate: Option<Arc<Certificate>>,
-    pub(crate) expired: bool,
-    /// Since when it stands so: obtained, expired, or waited for.
-    pub(crate) since: SystemTime,
-    pub(crate) last_error: Option<String>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// To be asked for, in the order of waiting.
-    Due(Instant),
-    /// A request is with the authority.
-    InFlight {
-        /// Should it fail, another one follows at once.
-        again: bool,
-    },
-    /// Nothing to do until then.
-    Fresh(SystemTime),
-    /// The latest request failed.
-    Paused(Instant),
-}
-
-struct Slot {
-    interest: usize,
-    idle_since: Option<Instant>,
-    phase: Phase,
-    backoff: Backoff,
-    publish: watch::Sender<Published>,
-}
-
-impl Slot {
-    fn new(now: Instant, wall: SystemTime) -> Self {
-        let published = Published {
-            certificate: None,
-            expired: false,
-            since: wall,
-            last_error: None,
-        };
-        Self {
-            interest: 0,
-            idle_since: Some(now),
-            phase: Phase::Due(now),
-            backoff: Backoff::default(),
-            publish: watch::Sender::new(published),
-        }
-    }
-
-    fn has_certificate(&self) -> bool {
-        self.publish.borrow().certificate.is_some()
-    }
-
-    /// A certificate past its end is taken away from everybody, key and all; says whether it was.
-    fn expire(&mut self, identity: &Identity, wall: SystemTime) -> bool {
-        let expired = self.publish.send_if_modified(|published| {
-            let over = published
-                .certificate
-                .as_ref()
-                .is_some_and(|had| !had.usable_at(wall));
-            if over {
-                published.certificate = None;
-                published.expired = true;
-                published.since = wall;
-            }
-            over
-        });
-        if expired {
-            tracing::error!(
-                %identity,
-                "certificate expired before a new one could be had; mesh traffic of this identity stops until then"
-            );
-        }
-        expired
-    }
-
-    fn come_due(&mut self, now: Instant, wall: SystemTime) {
-        let due = match self.phase {
-            Phase::Fresh(renew_at) => wall >= renew_at || !self.has_certificate(),
-            Phase::Paused(until) => now >= until,
-            Phase::Due(_) | Phase::InFlight { .. } => false,
-        };
-        if due && self.interest > 0 {
-            self.phase = Phase::Due(now);
-        }
-    }
-
-    /// How long until something here changes by itself.
-    fn sleeps(&self, now: Instant, wall: SystemTime, linger: Duration) -> Duration {
-        let calendar = |at: SystemTime| at.duration_since(wall).unwrap_or(Duration::ZERO);
-        let mut sleep = LONGEST_SLEEP;
-        if let Some(had) = &self.publish.borrow().certificate {
-            sleep = sleep.min(calendar(had.not_after));
-        }
-        match (&self.phase, self.idle_since) {
-            // Its end, or a free place, is an event of its own.
-            (Phase::InFlight { .. }, _) | (Phase::Due(_), None) => {}
-            (_, Some(since)) => sleep = sleep.min((since + linger).saturating_duration_since(now)),
-            (Phase::Fresh(at), None) => sleep = sleep.min(calendar(*at)),
-            (Phase::Paused(until), None) => {
-                sleep = sleep.min(until.saturating_duration_since(now));
-            }
-        }
-        sleep
-    }
-}
+use crate::roots::RootSet;
+use crate::schedule::{Jitter, renew_at};
+use crate::slot::{LONGEST_SLEEP, Moment, Phase, Published, Slot};
 
 /// All identities of this node.
 pub(crate) struct Book {
@@ -198,13 +88,42 @@ impl Book {
     /// Ends all pauses: there is a reason to believe that the authority answers now.
     pub(crate) fn ask_again(&mut self, now: Instant) {
         for slot in self.slots.values_mut() {
-            match &mut slot.phase {
-                Phase::Paused(until) => *until = now,
-                // What is out was asked before that and may still fail.
-                Phase::InFlight { again } => *again = true,
-                Phase::Due(_) | Phase::Fresh(_) => continue,
-            }
-            slot.backoff.reset();
+            slot.ask_again(now);
+        }
+    }
+
+    /// Whether some certificate came with exactly these roots.
+    pub(crate) fn came_with(&self, roots: &RootSet) -> bool {
+        let mut slots = self.slots.values();
+        slots.any(|slot| slot.came_with(roots) == Some(true))
+    }
+
+    /// Other roots are published: whatever came with others follows them, each at its own time. How
+    /// many will.
+    pub(crate) fn follow(
+        &mut self,
+        roots: &RootSet,
+        moment: &Moment,
+        mut dice: impl FnMut() -> Jitter,
+    ) -> usize {
+        let slots = self.slots.values_mut();
+        slots
+            .filter_map(|slot| slot.follow(roots, moment, dice()).then_some(()))
+            .count()
+    }
+
+    /// Whether the certificate that was just obtained came with the roots that are published.
+    pub(crate) fn compared(
+        &mut self,
+        id: &Identity,
+        agrees: bool,
+        moment: &Moment,
+        jitter: Jitter,
+    ) {
+        match self.slots.get_mut(id) {
+            Some(slot) if agrees => slot.agreed(),
+            Some(slot) => slot.renew_soon(moment, jitter),
+            None => {}
         }
     }
 

@@ -37,7 +37,7 @@ impl Certificate {
         &self.chain
     }
 
-    /// The roots peers are judged by.
+    /// The roots that it came with, by which peers are judged.
     #[must_use]
     pub fn roots(&self) -> &[CertificateDer<'static>] {
         &self.roots

@@ -4,10 +4,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tunnel_model::Identity;
 
 use crate::authority::CertificateAuthority;
-use crate::book::Published;
 use crate::certificate::{Certificate, CertificateState, CertificateSummary, pem_text};
 use crate::owner::{Command, Directory, Owner};
 use crate::settings::CredentialSettings;
+use crate::slot::Published;
 
 /// A handle to the task that owns all certificates of this node. Clones are cheap.
 #[derive(Clone)]

@@ -1,5 +1,6 @@
 //! The mesh's own authority: istiod, which signs for the workloads of the node whose agent asks.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use prost::Message;
@@ -83,6 +84,10 @@ impl CertificateAuthority for IstiodCa {
     fn sign(&self, request: SigningRequest) -> Signing<'_> {
         Box::pin(self.ask(request))
     }
+
+    fn root_file(&self) -> Option<&Path> {
+        Some(&self.connector.settings().root_cert_file)
+    }
 }
 
 /// Whose fault it is. A refusal is worth another attempt: istiod refuses a workload of which it has
@@ -90,8 +95,8 @@ impl CertificateAuthority for IstiodCa {
 fn ca_error(why: ControlError) -> CaError {
     match why {
         ControlError::Refused { code, message } => CaError::Refused(format!(
-            "{message} ({code}); it signs for pods that it knows on this node, and believes a \
-             token of the agent's own pod there"
+            "{message} ({code}); it asks the API server whether the token is of the agent's own pod \
+             and has not expired, and signs for pods that it knows on this node"
         )),
         ControlError::Failed { code, message } => CaError::Internal(format!("{message} ({code})")),
         other => CaError::Unreachable(other.to_string()),

@@ -3,7 +3,7 @@
 //! Refuses to pass on a certificate that is not exactly what was asked for, to serve one past its
 //! expiry, and to let a private key out of this crate in any form.
 //! Owns the private keys, the one task that talks to the certificate authority, and the rules by
-//! which a peer's certificate is believed.
+//! which a peer's certificate is believed, also while the authority changes its roots.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -17,10 +17,14 @@ mod files;
 mod issue;
 mod istiod;
 mod key;
+mod obtain;
 mod owner;
 mod peer;
+mod root_file;
+mod roots;
 mod schedule;
 mod settings;
+mod slot;
 mod tls;
 mod trust;
 mod verify;

@@ -3,17 +3,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tunnel_model::Identity;
 
-use crate::answer::{self, AnswerError, Asked};
-use crate::authority::{CaError, CertificateAuthority, SigningRequest};
-use crate::book::{Book, Published};
+use crate::authority::CertificateAuthority;
+use crate::book::Book;
 use crate::certificate::Certificate;
-use crate::key::{Key, KeyError};
+use crate::obtain::{ObtainError, obtain};
+use crate::root_file::RootFile;
+use crate::roots::{RootSet, Roots};
 use crate::schedule::Jitter;
 use crate::settings::CredentialSettings;
-use crate::tls::{self, ConfigError};
+use crate::slot::{Moment, Published};
+use crate::trust::Believed;
 
 /// What the handles ask of the owner.
 pub(crate) enum Command {
@@ -78,23 +80,6 @@ impl Directory {
     }
 }
 
-/// Why one request came to nothing.
-#[derive(Debug, thiserror::Error)]
-enum ObtainError {
-    #[error("{0}")]
-    Key(#[from] KeyError),
-    #[error("{0}")]
-    Authority(#[from] CaError),
-    #[error("the certificate authority did not answer within {0:?}")]
-    TimedOut(std::time::Duration),
-    #[error("{0}")]
-    Answer(#[from] AnswerError),
-    #[error("{0}")]
-    Config(#[from] ConfigError),
-    #[error("the request was abandoned: {0}")]
-    Task(#[from] JoinError),
-}
-
 /// The one task that knows all identities.
 pub(crate) struct Owner {
     settings: Arc<CredentialSettings>,
@@ -102,6 +87,9 @@ pub(crate) struct Owner {
     directory: Arc<Directory>,
     commands: mpsc::UnboundedReceiver<Command>,
     book: Book,
+    file: Option<RootFile>,
+    roots: Roots,
+    believed: Arc<Believed>,
     requests: JoinSet<Result<Certificate, ObtainError>>,
     asked: HashMap<Id, Identity>,
 }
@@ -114,6 +102,8 @@ impl Owner {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         let book = Book::new(settings.linger);
+        let file = authority.root_file().map(RootFile::new);
+        let roots = Roots::new(settings.root_pause);
         let (requests, asked) = (JoinSet::new(), HashMap::new());
         Self {
             settings,
@@ -121,6 +111,9 @@ impl Owner {
             directory,
             commands,
             book,
+            file,
+            roots,
+            believed: Arc::default(),
             requests,
             asked,
         }
@@ -136,6 +129,7 @@ impl Owner {
                     None => return,
                 },
                 Some(ended) = self.requests.join_next_with_id() => self.ended(ended),
+                roots = changed(self.file.as_mut()) => self.follow(&roots),
                 () = sleep(pause) => {}
             }
         }
@@ -152,12 +146,48 @@ impl Owner {
             let Some(id) = self.book.next_request() else {
                 break;
             };
-            let request = obtain(self.settings.clone(), self.authority.clone(), id.clone());
-            let task = self.requests.spawn(request);
+            let task = self.requests.spawn(obtain(
+                self.settings.clone(),
+                self.authority.clone(),
+                self.believed.clone(),
+                id.clone(),
+            ));
             self.asked.insert(task.id(), id);
         }
+        if self.roots.pass(now) {
+            self.believed.replace(self.roots.believed());
+            tracing::info!("roots that are no longer published are believed no more");
+        }
         self.directory.tell_revision(self.book.revision());
-        self.book.sleeps(now, wall)
+        let sleeps = self.book.sleeps(now, wall);
+        (self.roots.sleeps(now)).map_or(sleeps, |other| other.min(sleeps))
+    }
+
+    /// The file with the roots holds others than before.
+    fn follow(&mut self, roots: &RootSet) {
+        let moment = self.moment();
+        let came = self.book.came_with(roots);
+        let followed = self.roots.read(roots.clone(), came, moment.now);
+        self.believed.replace(self.roots.believed());
+        if followed {
+            let certificates = self.book.follow(roots, &moment, dice);
+            tracing::info!(
+                path = self.file.as_ref().map(|file| file.path().display().to_string()),
+                roots = roots.serials(),
+                certificates,
+                within = ?moment.pause * 2,
+                former_believed_for = ?self.roots.former_for(),
+                "the roots have changed; they are believed at once, and certificates follow"
+            );
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now: Instant::now(),
+            wall: self.settings.clock.now(),
+            pause: self.roots.pause(),
+        }
     }
 
     /// Takes all that wait at once: a thousand commands cost one look at the book.
@@ -198,44 +228,32 @@ impl Owner {
             return;
         };
         match result {
-            Ok(new) => {
-                tracing::info!(identity = %id, serial = new.serial, "certificate obtained");
-                self.book
-                    .succeeded(Arc::new(new), self.settings.clock.now(), dice());
-            }
+            Ok(new) => self.succeeded(&id, new),
             Err(why) => {
                 let why = why.to_string();
                 let pause = self.book.failed(&id, &why, Instant::now(), dice());
+                let pause = pause.unwrap_or_default();
                 tracing::warn!(identity = %id, error = why, retry_in = ?pause, "no certificate");
             }
         }
     }
+
+    fn succeeded(&mut self, id: &Identity, new: Certificate) {
+        tracing::info!(identity = %id, serial = new.serial, "certificate obtained");
+        let agrees = self.roots.came(&RootSet::of(&new.roots));
+        self.believed.replace(self.roots.believed());
+        let moment = self.moment();
+        self.book.succeeded(Arc::new(new), moment.wall, dice());
+        self.book.compared(id, agrees, &moment, dice());
+    }
 }
 
-/// One certificate, from the making of its key to its configurations.
-async fn obtain(
-    settings: Arc<CredentialSettings>,
-    authority: Arc<dyn CertificateAuthority>,
-    identity: Identity,
-) -> Result<Certificate, ObtainError> {
-    let key = Key::generate()?;
-    let request = SigningRequest {
-        csr_pem: key.signing_request(&identity)?,
-        identity: identity.clone(),
-        ttl: settings.ttl,
-    };
-    let limit = settings.request_timeout;
-    let answer = timeout(limit, authority.sign(request))
-        .await
-        .map_err(|_| ObtainError::TimedOut(limit))??;
-    let asked = Asked {
-        identity: &identity,
-        public_key_info: &key.public_key_info(),
-        now: settings.clock.now(),
-        skew: settings.clock_skew,
-    };
-    let accepted = answer::check(answer, &asked)?;
-    Ok(tls::certificate(accepted, key, &settings.clock)?)
+/// The roots in the file once they change; never without a file.
+async fn changed(file: Option<&mut RootFile>) -> RootSet {
+    match file {
+        Some(file) => file.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Without randomness, the middle: spreading requests is a courtesy, not a need.

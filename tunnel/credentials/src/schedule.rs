@@ -36,6 +36,14 @@ pub(crate) fn renew_at(
     start + per_mille(life, share).max(SHORTEST_RENEWAL)
 }
 
+/// How long after other roots were published a certificate follows them: once to twice `pause`, so
+/// that pods do not ask together; twice as long each time it came with others again, because the
+/// authority and the file contradict each other then.
+pub(crate) fn follow_after(pause: Duration, disagreed: u32, jitter: Jitter) -> Duration {
+    let pause = pause.saturating_mul(2_u32.saturating_pow(disagreed.min(10)));
+    pause + per_mille(pause, jitter.0)
+}
+
 /// The pauses between failed requests of one identity.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
@@ -113,6 +121,16 @@ mod tests {
     fn an_expired_or_very_short_certificate_does_not_make_a_busy_loop() {
         assert_eq!(renew_at(at(0), at(10), at(20), LEAST), at(21));
         assert_eq!(renew_at(at(0), at(1), at(0), LEAST), at(1));
+    }
+
+    #[test]
+    fn new_roots_are_followed_after_once_to_twice_the_pause_and_contradictions_seldom() {
+        let pause = Duration::from_secs(120);
+        let seconds = |disagreed, jitter| follow_after(pause, disagreed, jitter).as_secs();
+        assert_eq!((seconds(0, LEAST), seconds(0, MOST)), (120, 240));
+        assert_eq!((seconds(1, LEAST), seconds(1, MOST)), (240, 480));
+        assert_eq!(seconds(10, LEAST), 120 * 1024);
+        assert_eq!(seconds(u32::MAX, LEAST), 120 * 1024);
     }
 
     #[test]

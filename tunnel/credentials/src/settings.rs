@@ -18,6 +18,9 @@ pub struct CredentialSettings {
     /// How far in our future a new certificate's first moment may lie, because the authority's
     /// clock and ours differ.
     pub clock_skew: Duration,
+    /// How long other nodes are given to hear of new roots before our certificates follow them,
+    /// each after once to twice this time.
+    pub root_pause: Duration,
     /// The calendar.
     pub clock: Arc<dyn WallClock>,
 }
@@ -30,6 +33,8 @@ impl Default for CredentialSettings {
             max_in_flight: 8,
             linger: Duration::from_secs(60),
             clock_skew: Duration::from_secs(60),
+            // The kubelet looks at what it has mounted every 60 to 90 s.
+            root_pause: Duration::from_secs(120),
             clock: Arc::new(SystemWallClock),
         }
     }

@@ -218,7 +218,7 @@ impl TestAuthority {
         };
         let accepted = answer::check(answer, &asked).unwrap();
         let provider = tls::provider(key_exchange);
-        tls::certificate_with(&provider, accepted, key, &self.clock).unwrap()
+        tls::certificate_with(&provider, accepted, key, &Arc::default(), &self.clock).unwrap()
     }
 
     fn chain(&self, leaf: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {

@@ -9,6 +9,7 @@ mod answers;
 mod development;
 mod handshake;
 mod istiod;
+mod roots;
 mod rotation;
 mod scripted;
 mod secrecy;

@@ -11,6 +11,7 @@ use crate::answer::Accepted;
 use crate::certificate::Certificate;
 use crate::clock::{TlsClock, WallClock};
 use crate::key::{Key, KeyError};
+use crate::trust::Believed;
 use crate::verify::PeerVerifier;
 
 const ALPN_H2: &[u8] = b"h2";
@@ -65,15 +66,17 @@ pub(crate) fn provider(key_exchange: &[&'static dyn SupportedKxGroup]) -> Arc<Cr
 pub(crate) fn certificate(
     accepted: Accepted,
     key: Key,
+    believed: &Arc<Believed>,
     clock: &Arc<dyn WallClock>,
 ) -> Result<Certificate, ConfigError> {
-    certificate_with(&PROVIDER, accepted, key, clock)
+    certificate_with(&PROVIDER, accepted, key, believed, clock)
 }
 
 pub(crate) fn certificate_with(
     provider: &Arc<CryptoProvider>,
     accepted: Accepted,
     key: Key,
+    believed: &Arc<Believed>,
     clock: &Arc<dyn WallClock>,
 ) -> Result<Certificate, ConfigError> {
     let Accepted {
@@ -87,7 +90,8 @@ pub(crate) fn certificate_with(
     } = accepted;
     let certified = CertifiedKey::new(chain.clone(), key.into_signing_key()?);
     let own = Arc::new(SingleCertAndKey::from(certified));
-    let verifier = Arc::new(PeerVerifier::new(trust, identity.trust_domain()));
+    let domain = identity.trust_domain();
+    let verifier = Arc::new(PeerVerifier::new(trust, Arc::clone(believed), domain));
     let time = Arc::new(TlsClock(clock.clone()));
 
     let mut client = ClientConfig::builder_with_details(provider.clone(), time.clone())

@@ -1,3 +1,5 @@
+use std::sync::{Arc, PoisonError, RwLock};
+
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
@@ -49,5 +51,46 @@ impl Trust {
             None,
         )
         .map(|_path| ())
+    }
+
+    /// The same, by one of these roots or of those that are believed beside them.
+    pub(crate) fn verify_beside(
+        &self,
+        believed: &Believed,
+        leaf: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), webpki::Error> {
+        let by_own = self.verify(leaf, intermediates, now, usage);
+        let others = believed.now();
+        if by_own.is_ok() || others.is_empty() {
+            return by_own;
+        }
+        let all = Self {
+            anchors: self.anchors.iter().chain(&*others).cloned().collect(),
+            signatures: self.signatures,
+        };
+        all.verify(leaf, intermediates, now, usage)
+    }
+}
+
+/// Roots that are believed beside those that a certificate came with. All configurations look here;
+/// only the owner of the certificates writes.
+#[derive(Debug, Default)]
+pub(crate) struct Believed(RwLock<Arc<[TrustAnchor<'static>]>>);
+
+impl Believed {
+    pub(crate) fn replace<'a>(&self, roots: impl Iterator<Item = &'a CertificateDer<'static>>) {
+        let anchors: Arc<[_]> = roots
+            // All were read once, or they would not be here.
+            .filter_map(|root| webpki::anchor_from_trusted_cert(root).ok())
+            .map(|anchor| anchor.to_owned())
+            .collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = anchors;
+    }
+
+    fn now(&self) -> Arc<[TrustAnchor<'static>]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

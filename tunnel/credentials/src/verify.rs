@@ -11,20 +11,22 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 use crate::peer::{PeerIdentityError, identity_of};
-use crate::trust::Trust;
+use crate::trust::{Believed, Trust};
 
-/// Judges peers, in both roles: their chain leads to our roots, and their one name is a workload
-/// of our trust domain. Which workload is the caller's question, asked after the handshake.
+/// Judges peers, in both roles: their chain leads to the roots that our certificate came with or
+/// that are believed beside them, and their one name is a workload of our trust domain. Which workload is the caller's question, asked after the handshake.
 #[derive(Debug)]
 pub(crate) struct PeerVerifier {
     trust: Trust,
+    believed: Arc<Believed>,
     trust_domain: String,
 }
 
 impl PeerVerifier {
-    pub(crate) fn new(trust: Trust, trust_domain: &str) -> Self {
+    pub(crate) fn new(trust: Trust, believed: Arc<Believed>, trust_domain: &str) -> Self {
         Self {
             trust,
+            believed,
             trust_domain: trust_domain.to_owned(),
         }
     }
@@ -38,7 +40,7 @@ impl PeerVerifier {
     ) -> Result<(), Error> {
         let leaf = EndEntityCert::try_from(leaf).map_err(|why| chain_error(&why))?;
         self.trust
-            .verify(&leaf, intermediates, now, usage)
+            .verify_beside(&self.believed, &leaf, intermediates, now, usage)
             .map_err(|why| chain_error(&why))?;
         let peer = identity_of(&leaf).map_err(name_error)?;
         if peer.trust_domain() == self.trust_domain {

@@ -15,17 +15,20 @@ use super::scripted::PausedClock;
 use crate::test_authority::{LeafSpec, TestAuthority, TestCertificate};
 use crate::{Certificate, PeerIdentityError, WallClock as _, explain, explain_tls, peer_identity};
 
-type Ends = (ClientConnection, ServerConnection);
+pub(super) type Ends = (ClientConnection, ServerConnection);
 
 /// Who found fault, and with what.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Client(Error),
     Server(Error),
 }
 
 /// A handshake in memory, to its end on both sides.
-fn shake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<Ends, Failure> {
+pub(super) fn shake(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+) -> Result<Ends, Failure> {
     // A host name, so that it would be sent if anything were.
     let name = ServerName::try_from("peer.example").unwrap();
     let mut client = ClientConnection::new(client.clone(), name).unwrap();

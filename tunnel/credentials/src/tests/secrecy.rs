@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use crate::answer::{self, Asked};
 use crate::key::Key;
@@ -33,8 +34,8 @@ fn what_can_be_printed_of_a_certificate_does_not_hold_its_key() {
         skew: std::time::Duration::ZERO,
     };
     let accepted = answer::check(answer, &asked).unwrap();
-    let clock: std::sync::Arc<dyn crate::WallClock> = std::sync::Arc::new(SystemWallClock);
-    let made = tls::certificate(accepted, key, &clock).unwrap();
+    let clock: Arc<dyn crate::WallClock> = Arc::new(SystemWallClock);
+    let made = tls::certificate(accepted, key, &Arc::default(), &clock).unwrap();
 
     let printed = format!("{made:?} {:?} {:?}", made.client, made.server).to_lowercase();
     assert!(printed.contains("alpn_protocols"), "nothing was printed");
