@@ -81,28 +81,22 @@ impl<K: Object> Follower<K> {
         let mut backoff = Backoff::default();
         // Credentials are read when a client is made; the token is read again as long as it is good.
         let mut client = None;
+        // Whether it was excused since a watch ended in good order.
+        let mut excused = false;
         while !self.facts.is_closed() {
-            let problem = match &client {
-                None => match self.access.client().await {
-                    Ok(made) => {
-                        client = Some(made);
-                        continue;
-                    }
-                    Err(error) => error.into(),
-                },
-                Some(client) => {
-                    let api = (self.api)(client.clone());
-                    match self.session(&api, &mut backoff).await {
-                        Ok(()) => {
-                            backoff.worked();
-                            continue;
-                        }
-                        Err(problem) => problem,
-                    }
+            let problem = match self.attempt(&mut client, &mut backoff).await {
+                Ok(()) => {
+                    backoff.worked();
+                    excused = false;
+                    continue;
                 }
+                Err(problem) => problem,
             };
-            if self.answers_to(&problem) && backoff.failures() == 0 {
-                // Once, this is an ordinary thing to happen.
+            // Once, this is an ordinary thing to happen; that it has forgotten is also what an API server says first
+            // that was away.
+            let spared = backoff.failures() == 0 || (problem.is_gone() && !excused);
+            if self.answers_to(&problem) && spared {
+                excused = true;
                 backoff.failed(0);
                 continue;
             }
@@ -113,6 +107,19 @@ impl<K: Object> Follower<K> {
             }
             sleep(pause).await;
         }
+    }
+
+    /// One session, with the client that there is.
+    async fn attempt(
+        &mut self,
+        client: &mut Option<Client>,
+        backoff: &mut Backoff,
+    ) -> Result<(), Problem> {
+        let client = match client {
+            Some(client) => client.clone(),
+            None => client.insert(self.access.client().await?).clone(),
+        };
+        self.session(&(self.api)(client), backoff).await
     }
 
     /// What is done about a problem beyond trying again; whether that may be all there is to do.

@@ -215,6 +215,11 @@ async fn what_the_api_server_forgot_is_listed_again_and_nothing_is_forgotten_mea
             let empty = every_state.wait_for(|r| r.as_ref().unwrap().pod("mesh", "a").is_none());
             empty.await.is_ok()
         });
+        let handle = bench.handle.clone();
+        let waits = tokio::spawn(async move {
+            let told = |link: &Link| matches!(link, Link::Down { why, .. } if why.contains("410"));
+            handle.until_links(told).await;
+        });
         bench.api.change(|state| state.refuses = Some(503));
         bench.api.end_watches(true);
         bench.is_down("503").await;
@@ -234,8 +239,10 @@ async fn what_the_api_server_forgot_is_listed_again_and_nothing_is_forgotten_mea
         bench.is_up().await;
         assert!(in_the_watch || bench.lists() > lists);
         assert!(!emptied.is_finished(), "what stayed was there all the time");
+        assert!(!waits.is_finished(), "it lists at once, which is no outage");
         drop(roster);
         emptied.abort();
+        waits.abort();
     }
 }
 
