@@ -94,7 +94,7 @@ impl Bare {
         if options.istio == Istio::Installed {
             let directory = self.record.directory()?.join("images");
             import(&self.nodes, &[istio::write_image(programs, &directory)?])?;
-            istio::apply(&self.kubectl)?;
+            istio::apply(&self.kubectl, options.cacerts.as_ref())?;
             watch.note("istiod applied");
         }
         let coredns = ["-n", "kube-system", "deployment/coredns"];
@@ -135,6 +135,22 @@ impl Bare {
         node.start_runtime()?;
         node.wait_for_runtime()?;
         node.start_kubelet(&self.authority)
+    }
+
+    /// Kills the API server, and only it: what it has stored stays.
+    pub(crate) fn kill_api(&self) -> Result<()> {
+        self.control.kill("kube-apiserver")
+    }
+
+    /// Starts the API server again; it answers when this returns.
+    pub(crate) fn start_api(&self) -> Result<()> {
+        control::start_api_server(&self.control, &self.authority)?;
+        control::wait_for_api(&self.control, &self.kubectl)
+    }
+
+    /// The key by which service accounts' tokens are signed.
+    pub(crate) fn token_key(&self) -> PathBuf {
+        self.authority.file("accounts.key")
     }
 
     /// Brings images to all nodes.

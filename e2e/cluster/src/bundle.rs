@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use anyhow::{Context, Result, ensure};
-use e2e_netlab::run;
+use e2e_netlab::{run, wait};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,8 @@ use std::time::Duration;
 pub const NAMESPACE: &str = "istio-system";
 const RELEASE: &str = "ambient";
 const CONTAINER: &str = "istio-proxy";
+/// Where a `DaemonSet` says which version of its pods is the present one; they have it as a label.
+const GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// The chart's directory.
 #[must_use]
@@ -62,14 +64,30 @@ impl<'a> Bundle<'a> {
         self.wait(patience)
     }
 
-    /// Waits until every node has a pod of the present version that is ready.
+    /// Waits until every node has a pod of the present version that is ready. `kubectl rollout status` would also wait for
+    /// the end of former pods, which serve their connections to the end.
     ///
     /// # Errors
     /// It does not in time.
     pub fn wait(&self, patience: Duration) -> Result<()> {
-        let timeout = format!("--timeout={}s", patience.as_secs());
-        let asked = ["rollout", "status", "daemonset/ztunnel", &timeout];
-        self.kubectl(&asked).map(drop)
+        let what = ["-n", NAMESPACE, "daemonset/ztunnel"];
+        self.cluster.wait(&what, "create", patience)?;
+        let nodes = self.cluster.nodes()?;
+        wait::until("the present agent on every node", patience, || {
+            let set = ["-n", NAMESPACE, "get", "daemonset", "ztunnel"];
+            let set = self.cluster.json(&set)?;
+            let seen = set["status"]["observedGeneration"] == set["metadata"]["generation"];
+            ensure!(seen, "its last change was not seen yet");
+            let version = &set["metadata"]["annotations"][GENERATION];
+            let pods = ["-n", NAMESPACE, "get", "pods", "-l", "app=ztunnel"];
+            let pods = self.cluster.json(&pods)?;
+            let pods = pods["items"].as_array().context("a list has items")?;
+            for node in &nodes {
+                let ready = |pod: &Value| is_ready(pod, node, version);
+                ensure!(pods.iter().any(ready), "none on {node}");
+            }
+            Ok(())
+        })
     }
 
     fn helm(&self, words: &[&str]) -> Command {
@@ -154,4 +172,15 @@ impl<'a> Bundle<'a> {
         let text = run(istioctl.args(["ztunnel-config", what, &pod, "-o", "json"]))?;
         serde_json::from_str(&text).with_context(|| format!("ztunnel-config {what}: {text}"))
     }
+}
+
+/// Whether a pod stays, is of this version, and is ready on a node.
+fn is_ready(pod: &Value, node: &str, version: &Value) -> bool {
+    let (metadata, status) = (&pod["metadata"], &pod["status"]);
+    let conditions = status["conditions"].as_array();
+    let ready = |one: &Value| one["type"] == "Ready" && one["status"] == "True";
+    metadata["deletionTimestamp"].is_null()
+        && pod["spec"]["nodeName"] == node
+        && metadata["labels"]["pod-template-generation"] == *version
+        && conditions.is_some_and(|all| all.iter().any(ready))
 }

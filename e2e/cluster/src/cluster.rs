@@ -14,7 +14,7 @@ use crate::watch::Phase;
 use anyhow::{Context, Result, bail};
 use e2e_netlab::{Capture, Wire};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -118,6 +118,30 @@ impl Cluster {
         self.own()?.reboot(self.node(node)?)
     }
 
+    /// Kills the API server, and only it: what it has stored stays.
+    ///
+    /// # Errors
+    /// It does not run, or the cluster is not ours.
+    pub fn kill_api(&self) -> Result<()> {
+        self.own()?.kill_api()
+    }
+
+    /// Starts the API server again; it answers when this returns, and has forgotten what it had told to whom.
+    ///
+    /// # Errors
+    /// It does not come up, or the cluster is not ours.
+    pub fn start_api(&self) -> Result<()> {
+        self.own()?.start_api()
+    }
+
+    /// The file with the key by which service accounts' tokens are signed.
+    ///
+    /// # Errors
+    /// The cluster is not ours.
+    pub fn token_key(&self) -> Result<PathBuf> {
+        Ok(self.own()?.token_key())
+    }
+
     /// The machine of the control plane.
     ///
     /// # Errors
@@ -170,6 +194,14 @@ impl Cluster {
     /// One is refused.
     pub fn apply(&self, manifests: &str) -> Result<()> {
         self.api().apply(manifests)
+    }
+
+    /// Creates something; what the API server answers.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn create(&self, manifest: &str) -> Result<Value> {
+        self.api().create(manifest)
     }
 
     /// An error if the API server would not take manifests as they are, with every field known; nothing is changed.

@@ -79,6 +79,11 @@ pub(crate) fn start_api(machine: &Machine, authority: &Authority) -> Result<()> 
         "--log-level=warn",
     ]);
     machine.daemon("etcd", &mut etcd)?;
+    start_api_server(machine, authority)
+}
+
+/// Starts the API server on a store that runs.
+pub(crate) fn start_api_server(machine: &Machine, authority: &Authority) -> Result<()> {
     let mut api = machine.enter("kube-apiserver");
     api.args(api_flags(authority));
     machine.daemon("kube-apiserver", &mut api)

@@ -48,6 +48,19 @@ impl Machine {
         let id = ours
             .next()
             .with_context(|| format!("{program} does not run on {}", self.name()))?;
-        id.signal(signal)
+        id.signal(signal)?;
+        if signal == Signal::SIGCONT {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Kills a program that was started on it by its name; it is missed by nobody and may be started again.
+    ///
+    /// # Errors
+    /// It does not run, or does not end.
+    pub(crate) fn kill(&self, program: &str) -> Result<()> {
+        self.signal(program, Signal::SIGKILL)?;
+        self.forget(program)
     }
 }

@@ -4,6 +4,7 @@ use crate::kubectl::Kubectl;
 use crate::programs::Programs;
 use anyhow::Result;
 use e2e_netlab::{Image, run};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub enum Istio {
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What differs from the profile: images by hand, no other node half, room for two nodes on a small machine.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "profile=ambient",
     "hub=localhost",
     "tag=1",
@@ -27,6 +28,8 @@ const SETTINGS: [&str; 8] = [
     "values.pilot.autoscaleEnabled=false",
     "values.pilot.resources.requests.cpu=50m",
     "values.pilot.resources.requests.memory=128Mi",
+    // Without it a root cannot be replaced in stages.
+    "values.pilot.env.ISTIO_MULTIROOT_MESH=true",
 ];
 
 /// Writes its image's archive.
@@ -46,8 +49,11 @@ pub(crate) fn write_image(programs: &Programs, directory: &Path) -> Result<PathB
 }
 
 /// Applies its manifests; it is ready a moment later.
-pub(crate) fn apply(kubectl: &Kubectl) -> Result<()> {
+pub(crate) fn apply(kubectl: &Kubectl, cacerts: Option<&Value>) -> Result<()> {
     kubectl.apply("{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}")?;
+    if let Some(secret) = cacerts {
+        kubectl.apply(&secret.to_string())?;
+    }
     let mut command = kubectl.client("istioctl");
     command.args(["manifest", "generate"]);
     for setting in SETTINGS {

@@ -58,6 +58,14 @@ impl Kubectl {
         self.feed(&["--dry-run=server", "--validate=strict"], manifests)
     }
 
+    /// Creates something; what the API server answers.
+    pub(crate) fn create(&self, manifest: &str) -> Result<Value> {
+        let mut command = self.client("kubectl");
+        let output = fed(command.args(["create", "-o", "json", "-f", "-"]), manifest)?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout).with_context(|| format!("kubectl create: {errors}"))
+    }
+
     fn feed(&self, options: &[&str], manifests: &str) -> Result<()> {
         let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
         let mut command = self.client("kubectl");
@@ -70,14 +78,24 @@ impl Kubectl {
 
     /// Waits until something exists and then fulfils a condition, as `kubectl wait --for` has them.
     pub(crate) fn wait(&self, what: &[&str], condition: &str, patience: Duration) -> Result<()> {
-        for condition in ["create", condition] {
-            let condition = format!("--for={condition}");
-            let timeout = format!("--timeout={}s", patience.as_secs());
-            let mut arguments = vec!["wait", &condition, &timeout];
-            arguments.extend(what);
-            self.run(&arguments)?;
+        // Of several that are not there yet it gives up at once.
+        let (named, others): (Vec<&str>, Vec<&str>) =
+            what.iter().partition(|word| word.contains('/'));
+        for name in &named {
+            let one = [&others[..], &[*name]].concat();
+            self.wait_for(&one, "create", patience)?;
         }
-        Ok(())
+        if named.is_empty() {
+            self.wait_for(what, "create", patience)?;
+        }
+        self.wait_for(what, condition, patience)
+    }
+
+    fn wait_for(&self, what: &[&str], condition: &str, patience: Duration) -> Result<()> {
+        let condition = format!("--for={condition}");
+        let timeout = format!("--timeout={}s", patience.as_secs());
+        self.run(&[&["wait", &condition, &timeout], what].concat())
+            .map(drop)
     }
 }
 

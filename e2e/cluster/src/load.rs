@@ -1,10 +1,11 @@
 //! A load from a pod: new connections at a rate beside long-lived ones, and what became of all of them.
 
 use crate::cluster::Cluster;
+use crate::container::Container;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// One under way. Dropped, it is ended.
 #[derive(Debug)]
@@ -41,10 +42,24 @@ impl Load {
         let mut command = cluster.client("kubectl");
         command
             .args(["-n", namespace, "exec", "-i", pod, "--", "/podkit", "load"])
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().context("starting kubectl")?;
+            .args(options);
+        Self::begin(&mut command)
+    }
+
+    /// The same by the runtime of the pod's node: it goes on while the API server or the kubelet is away.
+    ///
+    /// # Errors
+    /// As [`Load::start`].
+    pub fn start_in(container: &Container<'_>, options: &[&str]) -> Result<Self> {
+        let words = [&["/podkit", "load"], options].concat();
+        Self::begin(&mut container.command(&words))
+    }
+
+    fn begin(command: &mut Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("starting {command:?}"))?;
         let output = child.stdout.take().context("no standard output")?;
         let mut load = Self {
             child,

@@ -166,6 +166,24 @@ impl Machine {
         Ok(())
     }
 
+    /// Lets go on who waits for a program that hung: it has stopped itself with it, and would not reap it.
+    pub(crate) fn wake(&self) {
+        for daemon in self.lock().iter() {
+            // It may have ended.
+            drop(daemon.signal(Signal::SIGCONT));
+        }
+    }
+
+    /// Waits for the end of a program that was killed, and forgets it.
+    pub(crate) fn forget(&self, name: &str) -> Result<()> {
+        let mut daemons = self.lock();
+        let is_it = |one: &Daemon| one.log().file_stem().is_some_and(|stem| stem == name);
+        let place = daemons.iter().position(is_it);
+        let daemon = daemons.remove(place.with_context(|| format!("{name} was not started"))?);
+        drop(daemons);
+        daemon.wait(PATIENCE).map(drop)
+    }
+
     fn is_on(&self, id: ProcessId) -> bool {
         id.descends_from(self.init) || id.parent().is_some_and(|parent| self.started(parent))
     }
@@ -182,6 +200,7 @@ impl Machine {
     /// Ends it and everything in it at once.
     pub(crate) fn end(&self) -> Result<()> {
         self.init.signal(Signal::SIGKILL)?;
+        self.wake();
         // It ends with its child, and reaps it: nobody knows when this machine's own first process would.
         if self.holder.wait(PATIENCE).is_err() {
             self.holder.end(Signal::SIGKILL, PATIENCE)?;

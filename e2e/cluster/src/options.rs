@@ -1,6 +1,7 @@
 //! What a cluster shall have.
 
 use crate::istio::Istio;
+use serde_json::Value;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -9,6 +10,8 @@ pub struct Options {
     pub nodes: Vec<String>,
     /// Whether there is a control plane of the mesh.
     pub istio: Istio,
+    /// The secret with istiod's certificate authority, if it is not to make one of its own.
+    pub cacerts: Option<Value>,
 }
 
 impl Default for Options {
@@ -17,6 +20,7 @@ impl Default for Options {
         Self {
             nodes: ["a", "b"].map(str::to_owned).to_vec(),
             istio: Istio::Installed,
+            cacerts: None,
         }
     }
 }

@@ -120,6 +120,7 @@ fn the_chart_is_what_an_api_server_and_the_agent_take() {
     let options = Options {
         nodes: vec!["a".to_owned()],
         istio: Istio::Absent,
+        ..Options::default()
     };
     let cluster = Cluster::start(&options).unwrap();
     let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}";

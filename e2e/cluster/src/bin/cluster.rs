@@ -44,7 +44,11 @@ fn main() -> Result<()> {
             } else {
                 Istio::Installed
             };
-            up(&Options { nodes, istio })
+            up(&Options {
+                nodes,
+                istio,
+                ..Options::default()
+            })
         }
         Verb::Down => sweep()?
             .iter()
