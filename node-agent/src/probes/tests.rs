@@ -178,7 +178,7 @@ async fn pods_that_come_and_go_do_not_put_off_the_look_at_the_kernel() {
     bench.exempt(0).await;
     let began = tokio::time::Instant::now();
     for number in 0_u8..12 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         if number == 3 {
             bench.world.change(|state| state.exempt = None);
         }
