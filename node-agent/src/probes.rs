@@ -60,8 +60,8 @@ impl Probes {
         self.now.borrow().clone()
     }
 
-    /// Waits until a pod is exempt, or could not be made so, or the time is up: a pod is taken in all
-    /// the same.
+    /// Waits until a pod is exempt, or could not be made so, or the time is up: a running pod is
+    /// taken in all the same.
     pub(crate) async fn cover(&self, record: &PodRecord, limit: Duration) {
         let mut now = self.now.subscribe();
         let covered = now.wait_for(|now| {
@@ -86,6 +86,8 @@ pub(crate) async fn keep<W: World>(agent: Arc<Agent<W>>) {
         let acting = agent.probes.activity.act().await;
         keeper.bring(&agent, wanted).await;
         drop(acting);
+        // Pods that come together are exempt together; a container starts later than this.
+        sleep(PAUSE).await;
         keeper.until_due(&mut table).await;
     }
 }
@@ -135,7 +137,8 @@ impl Keeper {
             }
         };
         tokio::select! {
-            () = changed => {}
+            // The ADD that is the reason of it, and the runtime waits for, comes first.
+            () = changed => sleep(SETTLE).await,
             () = look => {}
         }
     }
@@ -204,6 +207,10 @@ impl Keeper {
 /// Others' tools flush the node's rules at any time; a kubelet gives a pod up after three failed probes,
 /// ten seconds apart unless told otherwise.
 const LOOK: Duration = Duration::from_secs(10);
+/// Between two changes of the chain, each of which runs the packet filter's tools.
+const PAUSE: Duration = Duration::from_millis(500);
+/// An ADD takes less than this, and a container starts later.
+const SETTLE: Duration = Duration::from_millis(25);
 /// Bringing the rules takes no longer.
 const BUDGET: Duration = Duration::from_secs(10);
 /// Nobody waits longer for it.

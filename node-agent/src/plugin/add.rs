@@ -164,10 +164,6 @@ impl Candidate {
         let recording = agent.pods.advance(key, event).await?;
         unless_ended(link, agent.writer.durable(recording.generation)).await??;
 
-        // It began when the listeners were open, so there is little to wait for.
-        let limit = time_left(until);
-        unless_ended(link, agent.probes.cover(&self.record, limit)).await?;
-
         let certificate = match traffic {
             Traffic::Ready => CertificateState::Ready,
             Traffic::Held => CertificateState::Held,
