@@ -19,7 +19,7 @@ pub enum Istio {
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What differs from the profile: images by hand, no other node half, room for two nodes on a small machine.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 8] = [
     "profile=ambient",
     "hub=localhost",
     "tag=1",
@@ -28,9 +28,9 @@ const SETTINGS: [&str; 9] = [
     "values.pilot.autoscaleEnabled=false",
     "values.pilot.resources.requests.cpu=50m",
     "values.pilot.resources.requests.memory=128Mi",
-    // Without it a root cannot be replaced in stages.
-    "values.pilot.env.ISTIO_MULTIROOT_MESH=true",
 ];
+/// Without it a root cannot be replaced in stages; with it, and an authority of istiod's own, its webhook is not called.
+const SEVERAL_ROOTS: &str = "values.pilot.env.ISTIO_MULTIROOT_MESH=true";
 
 /// Writes its image's archive.
 pub(crate) fn write_image(programs: &Programs, directory: &Path) -> Result<PathBuf> {
@@ -56,7 +56,8 @@ pub(crate) fn apply(kubectl: &Kubectl, cacerts: Option<&Value>) -> Result<()> {
     }
     let mut command = kubectl.client("istioctl");
     command.args(["manifest", "generate"]);
-    for setting in SETTINGS {
+    let several = cacerts.map(|_| SEVERAL_ROOTS);
+    for setting in SETTINGS.into_iter().chain(several) {
         command.args(["--set", setting]);
     }
     kubectl.apply(&run(&mut command)?)

@@ -178,9 +178,10 @@ fn istiod_knows(cluster: &Cluster) {
         Ok(())
     })
     .unwrap();
+    // What names no revision is nobody's to judge where istiod was not installed by istioctl itself.
     // Its place is known to the API server a moment after istiod is ready; until then nobody refuses this.
     let wrong = r#"{"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
-        "metadata": {"name": "wrong", "namespace": "default"},
+        "metadata": {"name": "wrong", "namespace": "default", "labels": {"istio.io/rev": "default"}},
         "spec": {"rules": [{"from": [{"source": {"ipBlocks": ["nonsense"]}}]}]}}"#;
     wait::until("istiod's webhook is called", PATIENCE, || {
         let Err(error) = cluster.accepts(wrong) else {
