@@ -29,7 +29,7 @@ const SETTINGS: [&str; 8] = [
     "values.pilot.resources.requests.cpu=50m",
     "values.pilot.resources.requests.memory=128Mi",
 ];
-/// Without it a root cannot be replaced in stages; with it, and an authority of istiod's own, its webhook is not called.
+/// Without it a root cannot be replaced in stages.
 const SEVERAL_ROOTS: &str = "values.pilot.env.ISTIO_MULTIROOT_MESH=true";
 
 /// Writes its image's archive.

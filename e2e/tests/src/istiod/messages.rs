@@ -293,25 +293,20 @@ pub(super) fn closed(name: &str) -> (String, Vec<u8>) {
 /// Refuses whoever shows no identity, to the pods of a whole namespace.
 pub(super) fn strict_namespace(namespace: &str) -> (String, Vec<u8>) {
     const NAMESPACE: i32 = 1;
-    const DENY: i32 = 1;
-    let policy = Authorization {
-        name: "strict".to_owned(),
-        namespace: namespace.to_owned(),
-        scope: NAMESPACE,
-        action: DENY,
-        rules: vec![Rule { clauses: nobody() }],
-    };
-    (format!("{namespace}/strict"), policy.encode_to_vec())
+    denial(namespace, "strict", NAMESPACE, nobody())
 }
 
 fn deny(name: &str, clauses: Vec<Clause>) -> (String, Vec<u8>) {
     const SELECTED: i32 = 2;
+    denial(crate::mesh::Mesh::NAMESPACE, name, SELECTED, clauses)
+}
+
+fn denial(namespace: &str, name: &str, scope: i32, clauses: Vec<Clause>) -> (String, Vec<u8>) {
     const DENY: i32 = 1;
-    let namespace = crate::mesh::Mesh::NAMESPACE;
     let policy = Authorization {
         name: name.to_owned(),
         namespace: namespace.to_owned(),
-        scope: SELECTED,
+        scope,
         action: DENY,
         rules: vec![Rule { clauses }],
     };

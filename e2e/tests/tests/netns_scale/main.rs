@@ -9,16 +9,15 @@ use figures::{Figures, Limits};
 use scene::Scene;
 use std::sync::{Mutex, PoisonError};
 
-/// What was seen on two busy processors, and room: memory half as much again, processor time two to three times as much;
-/// times by the clock so long that a machine which others use too stays below, and an index made anew each time does not.
+/// What was seen on two busy processors, and room: memory half as much again, times two to three times as long.
 const TEN_THOUSAND: Limits = Limits {
     state_mib: 32,
     peak_mib: 45,
     load_ms: 5000,
     load_cpu_ms: 500,
     change_cpu_ms: 8,
-    change_ms: 250,
-    slow_ms: 300,
+    change_ms: 40,
+    slow_ms: 100,
 };
 const FIFTY_THOUSAND: Limits = Limits {
     state_mib: 130,
@@ -26,8 +25,8 @@ const FIFTY_THOUSAND: Limits = Limits {
     load_ms: 5000,
     load_cpu_ms: 2000,
     change_cpu_ms: 8,
-    change_ms: 250,
-    slow_ms: 300,
+    change_ms: 40,
+    slow_ms: 100,
 };
 
 /// Each wants the machine to itself.
