@@ -9,7 +9,7 @@ use crate::control;
 use crate::machine::Machine;
 use crate::programs::Programs;
 use anyhow::{Context, Result};
-use e2e_netlab::{run, wait};
+use e2e_netlab::{empty_cgroup, run, wait};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -122,10 +122,11 @@ impl Node {
         self.machine.daemon("kube-proxy", &mut command)
     }
 
-    /// What a power failure does to it: every process ends at once, and `/run`, the packet rules and the pods' network
-    /// namespaces are gone. Nothing is started again.
+    /// What a power failure does to it: every process ends at once, and `/run`, the packet rules, the pods' network
+    /// namespaces and cgroups are gone. Nothing is started again.
     pub(crate) fn crash(&self) -> Result<()> {
         self.machine.kill_all()?;
+        empty_cgroup(&self.cgroup)?;
         run(self.enter("bash").args(["-c", CRASH, "crash"])).map(drop)
     }
 

@@ -46,4 +46,4 @@ pub use pod::{ExecOutput, Pod};
 pub use podspec::PodSpec;
 pub use process::{Daemon, ProcessId};
 pub use record::{LabRecord, NodeRecord, PodRecord, kept_labs};
-pub use sweep::{Sweep, remove_cgroups, remove_lab, sweep};
+pub use sweep::{Sweep, empty_cgroup, remove_cgroups, remove_lab, sweep};

@@ -227,34 +227,48 @@ fn unmount(directory: &Path) -> Result<()> {
 /// # Errors
 /// A process is still in one.
 pub fn remove_cgroups(name: &str) -> Result<()> {
-    let root = Path::new("/sys/fs/cgroup");
-    let mut trees = vec![root.to_owned()];
-    trees.extend(
-        std::fs::read_dir(root)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path()),
-    );
-    for tree in trees {
-        for entry in std::fs::read_dir(&tree).into_iter().flatten().flatten() {
-            if entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(&format!("{name}-"))
-            {
-                remove_cgroup(&entry.path(), Instant::now() + PATIENCE)?;
+    let ours = format!("{name}-");
+    for tree in cgroup_trees() {
+        for group in groups_in(&tree) {
+            let named = group.file_name().unwrap_or_default().to_string_lossy();
+            if named.starts_with(&ours) {
+                remove_cgroup(&group, Instant::now() + PATIENCE)?;
             }
         }
     }
     Ok(())
 }
 
-fn remove_cgroup(group: &Path, deadline: Instant) -> Result<()> {
-    for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_cgroup(&entry.path(), deadline)?;
+/// Removes what is below the cgroup of that name, in every tree; nothing may run in it any more.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn empty_cgroup(name: &str) -> Result<()> {
+    for tree in cgroup_trees() {
+        for group in groups_in(&tree.join(name)) {
+            remove_cgroup(&group, Instant::now() + PATIENCE)?;
         }
+    }
+    Ok(())
+}
+
+/// Where cgroups are: the one tree, and those below it if there are many.
+fn cgroup_trees() -> Vec<PathBuf> {
+    let root = PathBuf::from("/sys/fs/cgroup");
+    let mut trees = groups_in(&root);
+    trees.push(root);
+    trees
+}
+
+fn groups_in(place: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_file()));
+    groups.map(|entry| entry.path()).collect()
+}
+
+fn remove_cgroup(group: &Path, deadline: Instant) -> Result<()> {
+    for below in groups_in(group) {
+        remove_cgroup(&below, deadline)?;
     }
     loop {
         match std::fs::remove_dir(group) {
