@@ -129,4 +129,9 @@ fn istioctl_prints_what_is_there(bundle: &Bundle<'_>, node: &str) {
         certificates.contains("/ns/shop/sa/client"),
         "{certificates}"
     );
+    // Of leaves and of roots.
+    assert!(
+        !certificates.contains("\"serialNumber\":null"),
+        "{certificates}"
+    );
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use tunnel_credentials::{CertificateState, CertificateSummary};
+use tunnel_credentials::{CertificateState, CertificateSummary, RootSummary};
 use tunnel_telemetry::utc;
 
 use crate::certificates::Known;
@@ -46,8 +46,17 @@ fn certificate(summary: &CertificateSummary, former: Option<&Known>) -> Value {
             "validFrom": summary.not_before.map(utc),
             "expirationTime": summary.not_after.map(utc),
         }],
-        "rootCerts": [{ "pem": summary.roots_pem }],
+        "rootCerts": summary.roots.iter().map(root).collect::<Vec<_>>(),
         "formerWorker": former.map(former_worker),
+    })
+}
+
+fn root(root: &RootSummary) -> Value {
+    json!({
+        "pem": root.pem,
+        "serialNumber": root.serial,
+        "validFrom": root.not_before.map(utc),
+        "expirationTime": root.not_after.map(utc),
     })
 }
 
@@ -99,7 +108,7 @@ mod tests {
             since: SystemTime::UNIX_EPOCH,
             last_error: Some("no".to_owned()),
             chain_pem: String::new(),
-            roots_pem: String::new(),
+            roots: Vec::new(),
             serial: None,
             not_before: None,
             not_after: None,

@@ -130,17 +130,18 @@ pub(crate) fn check(answer: SignedChain, asked: &Asked<'_>) -> Result<Accepted, 
     })
 }
 
-struct Facts {
-    not_before: SystemTime,
-    not_after: SystemTime,
-    serial: String,
+/// What a certificate says of itself.
+pub(crate) struct Facts {
+    pub(crate) not_before: SystemTime,
+    pub(crate) not_after: SystemTime,
+    pub(crate) serial: String,
 }
 
 fn bad_leaf(why: impl fmt::Display) -> AnswerError {
     AnswerError::BadLeaf(format!("{why}"))
 }
 
-fn facts(leaf: &CertificateDer<'_>) -> Result<Facts, AnswerError> {
+pub(crate) fn facts(leaf: &CertificateDer<'_>) -> Result<Facts, AnswerError> {
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(bad_leaf)?;
     let validity = parsed.validity();
     Ok(Facts {

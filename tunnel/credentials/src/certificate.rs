@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use rustls_pki_types::CertificateDer;
 use tunnel_model::Identity;
 
+use crate::answer;
+
 /// A workload's certificate, ready for use. The private key is inside the configurations and
 /// nowhere else.
 pub struct Certificate {
@@ -80,14 +82,40 @@ pub struct CertificateSummary {
     pub last_error: Option<String>,
     /// Leaf and intermediates, PEM; empty when there is none.
     pub chain_pem: String,
-    /// Roots, PEM; empty when there is none.
-    pub roots_pem: String,
+    /// Those by which its peers are judged.
+    pub roots: Vec<RootSummary>,
     /// Serial number of the leaf, hexadecimal.
     pub serial: Option<String>,
     /// First moment of the leaf.
     pub not_before: Option<SystemTime>,
     /// Last moment of the leaf.
     pub not_after: Option<SystemTime>,
+}
+
+/// One root, for people to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootSummary {
+    /// The certificate, PEM.
+    pub pem: String,
+    /// Serial number, as that of the leaf.
+    pub serial: Option<String>,
+    /// Its first moment.
+    pub not_before: Option<SystemTime>,
+    /// Its last moment.
+    pub not_after: Option<SystemTime>,
+}
+
+impl RootSummary {
+    pub(crate) fn of(root: &CertificateDer<'_>) -> Self {
+        // A root is believed for its key and name; that the rest cannot be read is no fault.
+        let facts = answer::facts(root).ok();
+        Self {
+            pem: pem_text(std::slice::from_ref(root)),
+            serial: facts.as_ref().map(|facts| facts.serial.clone()),
+            not_before: facts.as_ref().map(|facts| facts.not_before),
+            not_after: facts.as_ref().map(|facts| facts.not_after),
+        }
+    }
 }
 
 pub(crate) fn pem_text(certificates: &[CertificateDer<'_>]) -> String {

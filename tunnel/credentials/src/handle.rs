@@ -4,7 +4,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tunnel_model::Identity;
 
 use crate::authority::CertificateAuthority;
-use crate::certificate::{Certificate, CertificateState, CertificateSummary, pem_text};
+use crate::certificate::{
+    Certificate, CertificateState, CertificateSummary, RootSummary, pem_text,
+};
 use crate::owner::{Command, Directory, Owner};
 use crate::settings::CredentialSettings;
 use crate::slot::Published;
@@ -141,7 +143,11 @@ impl Credentials {
             since: published.since,
             last_error: published.last_error.clone(),
             chain_pem: had.map(|had| pem_text(&had.chain)).unwrap_or_default(),
-            roots_pem: had.map(|had| pem_text(&had.roots)).unwrap_or_default(),
+            roots: had
+                .into_iter()
+                .flat_map(|had| had.roots.iter())
+                .map(RootSummary::of)
+                .collect(),
             serial: had.map(|had| had.serial.clone()),
             not_before: had.map(|had| had.not_before),
             not_after: had.map(|had| had.not_after),

@@ -39,7 +39,7 @@ pub use answer::AnswerError;
 pub use authority::{
     CaError, CertificateAuthority, ChainTextError, SignedChain, Signing, SigningRequest,
 };
-pub use certificate::{Certificate, CertificateState, CertificateSummary};
+pub use certificate::{Certificate, CertificateState, CertificateSummary, RootSummary};
 pub use clock::{SystemWallClock, WallClock};
 pub use development::{DevelopmentCa, DevelopmentCaError};
 pub use explain::{explain, explain_tls};
