@@ -37,10 +37,15 @@ fn hbone(name: &str, ips: &[&str]) -> Workload {
 }
 
 fn tcp(name: &str, ips: &[&str]) -> Workload {
-    Workload {
-        protocol: Protocol::Tcp,
-        ..hbone(name, ips)
-    }
+    with(hbone(name, ips), |workload| {
+        workload.protocol = Protocol::Tcp;
+    })
+}
+
+/// The same workload with something changed.
+fn with(mut workload: Workload, change: impl FnOnce(&mut Workload)) -> Workload {
+    change(&mut workload);
+    workload
 }
 
 /// A workload that serves ports of services of its namespace.

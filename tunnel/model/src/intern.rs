@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::{Identity, IdentityError, ServicePorts};
+use crate::{Identity, IdentityError, ServicePorts, WorkloadTraits};
 
 /// Gives equal texts one allocation, for documents that repeat the same few names many times.
 #[derive(Debug, Default)]
@@ -10,6 +10,7 @@ pub struct Interner {
     last_identity: Option<Identity>,
     identities: HashSet<Identity>,
     services: HashSet<ServicePorts>,
+    traits: HashSet<Arc<WorkloadTraits>>,
 }
 
 impl Interner {
@@ -57,10 +58,20 @@ impl Interner {
         services
     }
 
-    /// How many texts, identities and lists of services are shared.
+    /// The shared copy of what a workload has in common with its replicas.
+    pub fn traits(&mut self, traits: WorkloadTraits) -> Arc<WorkloadTraits> {
+        if let Some(shared) = self.traits.get(&traits) {
+            return Arc::clone(shared);
+        }
+        let shared = Arc::new(traits);
+        self.traits.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// How many things are shared.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.texts.len() + self.identities.len() + self.services.len()
+        self.texts.len() + self.identities.len() + self.services.len() + self.traits.len()
     }
 
     /// Whether nothing is shared yet.
@@ -72,7 +83,8 @@ impl Interner {
     /// Lets go of what nobody uses any more, for whoever reads document after document.
     pub fn forget_unused(&mut self) {
         self.last_identity = None;
-        // First, as they hold texts.
+        // In this order, as each holds some of the next.
+        self.traits.retain(|traits| Arc::strong_count(traits) > 1);
         self.services.retain(ServicePorts::is_shared);
         self.texts.retain(|text| Arc::strong_count(text) > 1);
         self.identities.retain(Identity::is_shared);

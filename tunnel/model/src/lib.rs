@@ -40,7 +40,7 @@ pub use snapshot::{Endpoint, Snapshot, SnapshotBuilder};
 pub use state::{MeshChanges, MeshState};
 pub use workload::{
     ApplicationTunnel, Health, Locality, NetworkMode, PortMap, Protocol, ServicePorts,
-    TunnelProxying, Workload, WorkloadType,
+    TunnelProxying, Workload, WorkloadTraits, WorkloadType,
 };
 
 #[cfg(test)]

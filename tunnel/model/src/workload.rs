@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::{GatewayAddress, Identity, PolicyKey, ServiceKey};
@@ -72,7 +73,7 @@ impl WorkloadType {
 }
 
 /// Where a workload runs, for load balancing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Locality {
     /// The region.
     pub region: Arc<str>,
@@ -165,18 +166,32 @@ impl ServicePorts {
 }
 
 /// Something that sends and takes traffic: usually a pod.
+///
+/// There may be very many, most of them replicas of others, so what replicas have in common is there
+/// once: it is read as if it were here, and a workload that is changed gets its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// The primary key.
     pub uid: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+    /// The node it runs on.
+    pub node: Arc<str>,
+    /// Whether it may be chosen as an endpoint.
+    pub health: Health,
+    /// The rest.
+    pub traits: Arc<WorkloadTraits>,
+}
+
+/// What replicas of a workload have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WorkloadTraits {
     /// Its namespace.
     pub namespace: Arc<str>,
     /// Whom its certificate must name.
     pub identity: Identity,
-    /// Its addresses.
-    pub ips: Vec<IpAddr>,
     /// A name to resolve when it has no address.
     pub hostname: Arc<str>,
     /// The network its addresses are on.
@@ -191,8 +206,6 @@ pub struct Workload {
     pub waypoint: Option<GatewayAddress>,
     /// How its network is entered from another.
     pub network_gateway: Option<GatewayAddress>,
-    /// The node it runs on.
-    pub node: Arc<str>,
     /// The cluster it runs in.
     pub cluster_id: Arc<str>,
     /// Where it runs.
@@ -209,12 +222,24 @@ pub struct Workload {
     pub services: ServicePorts,
     /// The policies attached to it by name.
     pub authorization_policies: Vec<PolicyKey>,
-    /// Whether it may be chosen as an endpoint.
-    pub health: Health,
     /// Whose addresses it uses.
     pub network_mode: NetworkMode,
     /// Its weight among the endpoints of a service.
     pub capacity: u32,
+}
+
+impl Deref for Workload {
+    type Target = WorkloadTraits;
+
+    fn deref(&self) -> &WorkloadTraits {
+        &self.traits
+    }
+}
+
+impl DerefMut for Workload {
+    fn deref_mut(&mut self) -> &mut WorkloadTraits {
+        Arc::make_mut(&mut self.traits)
+    }
 }
 
 impl Workload {
@@ -225,32 +250,13 @@ impl Workload {
     /// identity's.
     #[must_use]
     pub fn new(uid: &str, name: &str, identity: Identity, ips: Vec<IpAddr>) -> Self {
-        let none: Arc<str> = "".into();
         Self {
             uid: uid.into(),
             name: name.into(),
-            namespace: identity.namespace().into(),
-            identity,
             ips,
-            hostname: Arc::clone(&none),
-            network: Arc::clone(&none),
-            protocol: Protocol::Tcp,
-            native_tunnel: false,
-            application_tunnel: None,
-            waypoint: None,
-            network_gateway: None,
-            node: Arc::clone(&none),
-            cluster_id: Self::DEFAULT_CLUSTER.into(),
-            locality: Locality::default(),
-            workload_name: Arc::clone(&none),
-            workload_type: WorkloadType::Deployment,
-            canonical_name: Arc::clone(&none),
-            canonical_revision: none,
-            services: ServicePorts::default(),
-            authorization_policies: Vec::new(),
+            node: "".into(),
             health: Health::Healthy,
-            network_mode: NetworkMode::Standard,
-            capacity: 1,
+            traits: Arc::new(WorkloadTraits::of(identity)),
         }
     }
 
@@ -276,5 +282,33 @@ impl Workload {
     #[must_use]
     pub fn has_ip(&self, ip: IpAddr) -> bool {
         self.ips.contains(&ip)
+    }
+}
+
+impl WorkloadTraits {
+    /// Defaults for everything but the identity, whose namespace it is.
+    fn of(identity: Identity) -> Self {
+        let none: Arc<str> = "".into();
+        Self {
+            namespace: identity.namespace().into(),
+            identity,
+            hostname: Arc::clone(&none),
+            network: Arc::clone(&none),
+            protocol: Protocol::Tcp,
+            native_tunnel: false,
+            application_tunnel: None,
+            waypoint: None,
+            network_gateway: None,
+            cluster_id: Workload::DEFAULT_CLUSTER.into(),
+            locality: Locality::default(),
+            workload_name: Arc::clone(&none),
+            workload_type: WorkloadType::Deployment,
+            canonical_name: Arc::clone(&none),
+            canonical_revision: none,
+            services: ServicePorts::default(),
+            authorization_policies: Vec::new(),
+            network_mode: NetworkMode::Standard,
+            capacity: 1,
+        }
     }
 }

@@ -5,7 +5,7 @@ use tunnel_model::{
     Service, TunnelProxying, Workload,
 };
 
-use super::{Mesh, hbone, ip, service, serving};
+use super::{Mesh, hbone, ip, service, serving, with};
 use crate::balance::{Asked, NoEndpoint, PortRule, address, choose, failover_rank};
 
 fn endpoint(name: &str, address: &str) -> Workload {
@@ -69,10 +69,8 @@ fn web() -> Service {
 
 #[test]
 fn weights() {
-    let weighing = |name, address, capacity| Workload {
-        capacity,
-        ..endpoint(name, address)
-    };
+    let weighing =
+        |name, address, capacity| with(endpoint(name, address), |one| one.capacity = capacity);
     check(&web(), vec![], Err("none"));
     check(
         &web(),
@@ -169,20 +167,18 @@ fn ports_of_a_waypoint() {
 
 #[test]
 fn reach() {
-    let far = || Workload {
-        network: "far".into(),
-        ..endpoint("a", "10.0.0.1")
-    };
+    let far = || with(endpoint("a", "10.0.0.1"), |far| far.network = "far".into());
     check(&web(), vec![far()], Err("other network a"));
     check(
         &web(),
         vec![far(), endpoint("b", "10.0.0.2")],
         Ok(&[("b", 8080, 12)]),
     );
-    let nameless = || Workload {
-        ips: Vec::new(),
-        hostname: "h".into(),
-        ..endpoint("a", "10.0.0.1")
+    let nameless = || {
+        with(endpoint("a", "10.0.0.1"), |one| {
+            one.ips = Vec::new();
+            one.hostname = "h".into();
+        })
     };
     check(&web(), vec![nameless()], Err("no address a"));
     let six = || endpoint("a", "fd00::1");
@@ -298,10 +294,8 @@ fn a_network_in_front_outweighs_all_the_rest() {
     let client = placed(hbone("client", &["10.9.0.1"]), "r.z.s.n.c");
     let rank = |scopes: &[RoutingScope], network: &str, place| {
         let network = network.into();
-        let endpoint = Workload {
-            network,
-            ..placed(endpoint("e", "10.0.0.1"), place)
-        };
+        let endpoint = placed(endpoint("e", "10.0.0.1"), place);
+        let endpoint = with(endpoint, |one| one.network = network);
         failover_rank(scopes, &client, &endpoint)
     };
     let front: &[_] = &[Network, Region, Zone];

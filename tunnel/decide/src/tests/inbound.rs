@@ -3,11 +3,10 @@ use std::sync::Arc;
 use tunnel_model::{
     Action, ApplicationTunnel, Match, NetworkMode, OriginalDst, Policy, PolicyRules, ResponseFlag,
     Rule, Scope, Service, Snapshot, SourceAddr, StringMatch, TunnelProxying, WeightedWaypoint,
-    Workload,
 };
 
 use super::{
-    Mesh, gateway_at, gateway_named, hbone, identity, ip, key, own, service, serving, socket,
+    Mesh, gateway_at, gateway_named, hbone, identity, ip, key, own, service, serving, socket, with,
 };
 use crate::{
     DecidedBy, InboundFacts, InboundVerdict, PlaintextFacts, inbound_hbone, inbound_plaintext,
@@ -197,10 +196,7 @@ fn a_waypoint_takes_what_it_stands_before() {
         authority: "10.0.0.5:80",
         ..ASKED
     };
-    let pod = |gateway| Workload {
-        waypoint: gateway,
-        ..hbone("pod", &["10.0.0.5"])
-    };
+    let pod = |gateway| with(hbone("pod", &["10.0.0.5"]), |pod| pod.waypoint = gateway);
     let base = || mesh().workload(waypoint()).service(way());
     let mismatch = "400 CONNECT destination check: ip mismatch: 10.0.0.2 !=";
 
@@ -246,10 +242,9 @@ fn a_waypoint_takes_what_it_stands_before() {
 fn application_tunnels() {
     let with = |proxying, port| {
         let application_tunnel = Some(ApplicationTunnel { proxying, port });
-        let server = Workload {
-            application_tunnel,
-            ..hbone("server", &["10.0.0.2"])
-        };
+        let server = with(hbone("server", &["10.0.0.2"]), |server| {
+            server.application_tunnel = application_tunnel;
+        });
         mesh().workload(server).build()
     };
     let elsewhere = Asked {

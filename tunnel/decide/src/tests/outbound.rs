@@ -3,7 +3,9 @@ use tunnel_model::{
     WeightedWaypoint, Workload,
 };
 
-use super::{Mesh, gateway_at, gateway_named, hbone, identity, own, service, serving, socket, tcp};
+use super::{
+    Mesh, gateway_at, gateway_named, hbone, identity, own, service, serving, socket, tcp, with,
+};
 use crate::{DecidedBy, OutboundFacts, OutboundVerdict, outbound};
 
 const CLIENT: &str = "10.0.0.1";
@@ -214,10 +216,7 @@ fn passthrough_services() {
 
 #[test]
 fn other_networks_are_refused() {
-    let far = |name: &str, ips: &[&str]| Workload {
-        network: "far".into(),
-        ..hbone(name, ips)
-    };
+    let far = |name: &str, ips: &[&str]| with(hbone(name, ips), |far| far.network = "far".into());
     let away = serving(far("away", &["10.0.0.9"]), &[("web", &[])]);
     let snapshot = mesh().service(web()).workload(away).build();
     let said = "refuse no valid destination: away is on network \"far\", and traffic between networks is not supported";
@@ -291,10 +290,7 @@ fn waypoint_of_a_service() {
         "10.0.0.2:80",
         "hbone 10.0.0.2:15008 10.0.0.2:80 server",
     );
-    let by_hostname = Workload {
-        hostname: "way.host".into(),
-        ..waypoint()
-    };
+    let by_hostname = with(waypoint(), |way| way.hostname = "way.host".into());
     let named = before(gateway_named("way.host"));
     let snapshot = base().workload(by_hostname).service(named).build();
     check(
@@ -322,10 +318,7 @@ fn a_waypoint_that_is_not_there_is_never_gone_around() {
         .service(before(gateway_named("way")))
         .build();
     check(&empty, "10.1.0.1:80", "refuse unknown waypoint: ns/way");
-    let away = Workload {
-        network: "far".into(),
-        ..waypoint()
-    };
+    let away = with(waypoint(), |way| way.network = "far".into());
     let away = base()
         .workload(away)
         .service(way())
@@ -350,10 +343,9 @@ fn a_waypoint_that_is_not_there_is_never_gone_around() {
         "10.1.0.1:80",
         "refuse unknown waypoint: none of ns/web has a weight",
     );
-    let pod = Workload {
-        waypoint: Some(gateway_named("way")),
-        ..web_server()
-    };
+    let pod = with(web_server(), |pod| {
+        pod.waypoint = Some(gateway_named("way"));
+    });
     check(
         &mesh().workload(pod).build(),
         "10.0.0.2:80",
@@ -392,10 +384,7 @@ fn weighted_waypoints() {
 
 #[test]
 fn waypoint_of_a_workload() {
-    let pod = |gateway| Workload {
-        waypoint: Some(gateway),
-        ..web_server()
-    };
+    let pod = |gateway| with(web_server(), |pod| pod.waypoint = Some(gateway));
     let base = || mesh().service(web()).service(way()).workload(waypoint());
     let snapshot = base().workload(pod(gateway_named("way"))).build();
     check(
@@ -417,10 +406,7 @@ fn waypoint_of_a_workload() {
         "10.0.0.2:80",
         "hbone 10.0.0.2:15008 10.0.0.2:80 server",
     );
-    let namesake = Workload {
-        identity: identity("client"),
-        ..waypoint()
-    };
+    let namesake = with(waypoint(), |way| way.identity = identity("client"));
     let snapshot = base()
         .workload(namesake)
         .workload(pod(gateway_named("way")))

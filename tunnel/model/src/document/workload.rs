@@ -1,6 +1,6 @@
 use crate::{
     ApplicationTunnel, GatewayAddress, Health, Identity, Interner, Locality, NetworkMode, PortMap,
-    Protocol, ServicePorts, TunnelProxying, Workload, WorkloadType,
+    Protocol, ServicePorts, TunnelProxying, Workload, WorkloadTraits, WorkloadType,
 };
 
 use super::mistake::Mistakes;
@@ -66,19 +66,14 @@ pub(super) fn read(
     let words = Words::read(document, mistakes);
     let identity = identity(document, interner, mistakes)?;
     let mut text = |text: &Option<String>| interner.text(text.as_deref().unwrap_or_default());
-    Some(Workload {
+    let traits = WorkloadTraits {
         hostname: text(&document.hostname),
         network: text(&document.network),
-        node: text(&document.node),
         workload_name: text(&document.workload_name),
         canonical_name: text(&document.canonical_name),
         canonical_revision: text(&document.canonical_revision),
-        // Not interned: a uid is said once.
-        uid: document.uid.as_str().into(),
-        name: document.name.as_str().into(),
         namespace: interner.text(&document.namespace),
         identity,
-        ips,
         protocol: words.protocol,
         native_tunnel: document.native_tunnel,
         application_tunnel: words.application_tunnel,
@@ -94,9 +89,17 @@ pub(super) fn read(
         workload_type: words.workload_type,
         services,
         authorization_policies,
-        health: words.health,
         network_mode: words.network_mode,
         capacity: document.capacity.unwrap_or(1),
+    };
+    Some(Workload {
+        // Not interned: they are said once.
+        uid: document.uid.as_str().into(),
+        name: document.name.as_str().into(),
+        ips,
+        node: interner.text(document.node.as_deref().unwrap_or_default()),
+        health: words.health,
+        traits: interner.traits(traits),
     })
 }
 

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use tunnel_model::{
     ApplicationTunnel, Health, Identity, Interner, Locality, NetworkMode, PolicyKey, Protocol,
-    ServicePorts, TunnelProxying, Workload, WorkloadType,
+    ServicePorts, TunnelProxying, Workload, WorkloadTraits, WorkloadType,
 };
 
 use super::parts::{self, at, one_of};
@@ -32,9 +32,8 @@ pub(super) fn read(message: proto::Workload, interner: &mut Interner) -> Result<
     let waypoint = parts::gateway(message.waypoint.as_ref(), interner);
     let network_gateway = parts::gateway(message.network_gateway.as_ref(), interner);
     let cluster = non_empty(&message.cluster_id).unwrap_or(Workload::DEFAULT_CLUSTER);
-    Ok(Workload {
+    let traits = WorkloadTraits {
         identity: at("identity", identity(&message, interner))?,
-        ips: at("addresses", ips(&message))?,
         hostname: interner.text(&message.hostname),
         network: interner.text(&message.network),
         protocol: at(
@@ -45,7 +44,6 @@ pub(super) fn read(message: proto::Workload, interner: &mut Interner) -> Result<
         application_tunnel: at("application_tunnel", tunnel(application_tunnel))?,
         waypoint: at("waypoint", waypoint)?,
         network_gateway: at("network_gateway", network_gateway)?,
-        node: interner.text(&message.node),
         cluster_id: interner.text(cluster),
         locality: locality(message.locality.as_ref(), interner),
         workload_name: interner.text(&message.workload_name),
@@ -55,10 +53,15 @@ pub(super) fn read(message: proto::Workload, interner: &mut Interner) -> Result<
         canonical_revision: interner.text(&message.canonical_revision),
         services: at("services", services(&message, interner))?,
         authorization_policies: at("authorization_policies", policies(&message, interner))?,
-        health: at("status", one_of(HEALTH, message.status))?,
         network_mode: at("network_mode", one_of(NETWORK_MODES, message.network_mode))?,
         capacity: message.capacity.map_or(1, |capacity| capacity.value),
         namespace: interner.text(&message.namespace),
+    };
+    Ok(Workload {
+        ips: at("addresses", ips(&message))?,
+        node: interner.text(&message.node),
+        health: at("status", one_of(HEALTH, message.status))?,
+        traits: interner.traits(traits),
         // Not interned: they are said once.
         uid: message.uid.into(),
         name: message.name.into(),
