@@ -9,6 +9,7 @@ mod call;
 mod clients;
 mod limits;
 mod load;
+mod measure;
 mod pattern;
 mod pause;
 mod result;
@@ -27,6 +28,8 @@ podkit: the workload inside the test pods
   podkit call VERB --to HOST:PORT call a server once or more; prints one JSON line
   podkit load --to IP:PORT        new connections at a rate beside long-lived ones to an echo server, until SIGTERM or
                                   the end of standard input; prints a JSON line when it has begun and one at the end
+  podkit measure VERB --to IP:PORT
+                                  how fast a bulk or echo server is reached; prints one JSON line with figures
 
 Verbs of `call`:
   http        GET over HTTP/1.1, a new connection each      [--count N] [--path P]
@@ -47,6 +50,14 @@ Options of `load`:
   [--limit-ms N]      for one new connection (10000)
   [--seconds N]       at most (60)
 
+Verbs of `measure`; times count from when something was due:
+  bulk        as many bytes as go through                   [--connections N] [--direction up|down]
+  requests    echoes on connections that stay               [--connections N] [--size BYTES] [--rate N]
+  connects    a new connection for each echo of 128 bytes   [--in-flight N] [--rate N]
+  idle        silent connections to the end of standard input; a line says when all are there  [--connections N]
+All: [--seconds N] (default 3, not for idle) [--timeout-ms N] (default 5000, per socket operation)
+--rate N: so many are due each second whether or not others are answered; without it each follows an answer
+
 `serve` and `call tls` read PODKIT_TLS_CERT (PEM); `serve` also PODKIT_TLS_KEY and PODKIT_BANNER.
 ";
 
@@ -61,6 +72,7 @@ fn main() -> ExitCode {
         "serve" => serve::run(rest),
         "call" => call::run(rest),
         "load" => load::run(rest),
+        "measure" => measure::run(rest),
         _ => {
             say(HELP.trim_end());
             return ExitCode::from(if verb == "help" || verb == "--help" {

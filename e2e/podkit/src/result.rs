@@ -33,6 +33,12 @@ impl Tally {
         self.extra.insert(key.to_owned(), value.into());
     }
 
+    /// A number that was noted.
+    #[cfg(test)]
+    pub(crate) fn noted(&self, key: &str) -> f64 {
+        self.extra[key].as_f64().unwrap_or(f64::NAN)
+    }
+
     /// Adds a value to a list of distinct ones.
     pub(crate) fn note_distinct(&mut self, key: &str, value: &str) {
         let list = self.extra.entry(key).or_insert_with(|| json!([]));

@@ -1,5 +1,6 @@
 //! What the server does with one connection of each kind.
 
+use crate::measure::served;
 use crate::pattern::{read_and_hash, write_pattern};
 use anyhow::{Context, Result, bail};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -124,6 +125,7 @@ fn banner(mut stream: &TcpStream, server: &Server) -> Result<()> {
 
 /// `UP` and bytes until the caller closes its half: answered with count and hash.
 /// `DOWN seed count`: that many bytes of the pattern.
+/// `SINK` and `SOURCE`: the same without hashes, for measurements.
 fn bulk(stream: &TcpStream) -> Result<()> {
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     let mut order = String::new();
@@ -137,6 +139,8 @@ fn bulk(stream: &TcpStream) -> Result<()> {
         ["DOWN", seed, count] => {
             write_pattern(&mut writer, seed.parse()?, count.parse()?)?;
         }
+        ["SINK"] => served::sink(&mut reader, &mut writer)?,
+        ["SOURCE"] => served::source(&mut reader, &mut writer)?,
         _ => bail!("unknown order {order:?}"),
     }
     Ok(())

@@ -1,16 +1,18 @@
-//! The lab from the command line: the demo, and what belongs to one that was kept.
+//! The lab from the command line: the demo, what belongs to one that was kept, and the benchmark.
 //! It refuses to build anything and to look for programs: a directory of them is given to it.
 //! It owns what a person sees, and the exit code.
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
+mod last_words;
 mod out;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use e2e_netlab::{Binaries, Sweep, kept_labs, sweep, wait};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,6 +34,21 @@ enum Verb {
         /// Leave it up and print how to look around
         #[arg(long)]
         keep: bool,
+        /// The directory with `ambient-agent`, `ambient-cni` and `podkit` (else `$AMBIENT_BIN`)
+        #[arg(long, value_name = "DIR")]
+        bin: Option<PathBuf>,
+    },
+    /// Measure two pods in the mesh beside two outside, on the same two nodes; write a table, a plot and all numbers
+    Bench {
+        /// How often each test runs in each lane
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// How long each test runs
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+        seconds: u32,
+        /// The directory for `table.md`, `plot.svg` and `results.jsonl`; those of an earlier run are replaced
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
         /// The directory with `ambient-agent`, `ambient-cni` and `podkit` (else `$AMBIENT_BIN`)
         #[arg(long, value_name = "DIR")]
         bin: Option<PathBuf>,
@@ -64,11 +81,17 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.verb {
         Verb::Demo { json, keep, bin } => {
             give_up_on_signals()?;
-            let binaries = match bin {
-                Some(directory) => Binaries::in_directory(&directory)?,
-                None => Binaries::from_env()?,
-            };
-            demo::run(&binaries, json.as_deref(), keep)
+            demo::run(&binaries(bin.as_deref())?, json.as_deref(), keep)
+        }
+        Verb::Bench {
+            rounds,
+            seconds,
+            out,
+            bin,
+        } => {
+            give_up_on_signals()?;
+            let length = bench::Length { rounds, seconds };
+            bench::run(&binaries(bin.as_deref())?, length, &out)
         }
         Verb::Down => {
             let removed = sweep(Sweep::AbandonedAndKept)?;
@@ -81,6 +104,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Exec { node, pod, command } => exec(&node, &pod, &command),
+    }
+}
+
+fn binaries(directory: Option<&Path>) -> Result<Binaries> {
+    match directory {
+        Some(directory) => Binaries::in_directory(directory),
+        None => Binaries::from_env(),
     }
 }
 
@@ -127,4 +157,46 @@ fn exec(node: &str, pod: &str, command: &[String]) -> Result<ExitCode> {
     out::raw(&output.stdout);
     out::complain(output.stderr.trim_end());
     Ok(ExitCode::from(u8::try_from(output.code).unwrap_or(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+    use super::*;
+
+    fn parse(text: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(text.split(' '))
+    }
+
+    #[test]
+    fn a_benchmark_needs_a_directory_and_nothing_else() {
+        let Verb::Bench {
+            rounds,
+            seconds,
+            out,
+            bin,
+        } = parse("lab bench --out here").unwrap().verb
+        else {
+            panic!("another verb");
+        };
+        assert_eq!((rounds, seconds, bin), (5, 3, None));
+        assert_eq!(out, Path::new("here"));
+    }
+
+    #[test]
+    fn a_mistake_is_answered_with_what_to_do() {
+        for (text, hint) in [
+            ("lab bench", "--out <DIR>"),
+            ("lab bench --out here --rounds 0", "0 is not in 1..=100"),
+            ("lab bench --out here --seconds 61", "61 is not in 1..=60"),
+            ("lab bench --out here --seconds soon", "invalid digit"),
+            (
+                "lab bench --out here --keep",
+                "unexpected argument '--keep'",
+            ),
+        ] {
+            let error = parse(text).err().unwrap().to_string();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
 }

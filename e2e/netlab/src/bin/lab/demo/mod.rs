@@ -7,6 +7,7 @@ mod print;
 mod report;
 mod wire;
 
+use crate::last_words;
 use crate::out::say;
 use anyhow::{Context, Result};
 use cast::Markers;
@@ -56,17 +57,7 @@ pub(crate) fn run(binaries: &Binaries, json: Option<&Path>, keep: bool) -> Resul
 
 /// Says what went wrong with the agents' last words, as the lab is about to go.
 fn fail(lab: Lab, error: anyhow::Error, keep: bool) -> Result<ExitCode> {
-    for node in lab.nodes() {
-        let log = node.agent_log().unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        say(&format!(
-            "\nThe last words of node {}'s agent:",
-            node.name()
-        ));
-        for line in &lines[lines.len().saturating_sub(20)..] {
-            say(&format!("  {line}"));
-        }
-    }
+    last_words::of_agents(&lab);
     if keep {
         print::look_around(&lab.keep()?);
     }
