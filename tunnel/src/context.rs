@@ -49,30 +49,3 @@ impl Context {
         z ^ (z >> 31)
     }
 }
-
-/// The `baggage` header that describes a workload, members in the order of the wire format.
-pub(crate) fn baggage(own: &tunnel_model::Workload) -> String {
-    let kind = format!("k8s.{}.name", own.workload_type.as_str());
-    let members = [
-        ("k8s.cluster.name", &own.cluster_id),
-        ("k8s.namespace.name", &own.namespace),
-        (kind.as_str(), &own.workload_name),
-        ("service.name", &own.canonical_name),
-        ("service.version", &own.canonical_revision),
-        ("cloud.region", &own.locality.region),
-        ("cloud.availability_zone", &own.locality.zone),
-    ];
-    let mut text = String::with_capacity(160);
-    for (name, value) in members {
-        if value.is_empty() {
-            continue;
-        }
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.push_str(name);
-        text.push('=');
-        text.push_str(value);
-    }
-    text
-}

@@ -16,6 +16,7 @@
 
 mod accept;
 mod application;
+mod baggage;
 mod connect;
 mod context;
 mod drain;
@@ -24,6 +25,7 @@ mod flow;
 mod handle;
 mod inbound;
 mod knock;
+mod lane;
 mod live;
 mod occupants;
 mod outbound;

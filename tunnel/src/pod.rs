@@ -19,6 +19,7 @@ use tunnel_telemetry::{Direction, EarlyRefusal};
 
 use crate::accept::{Strangers, accept_forever};
 use crate::application::Ports;
+use crate::baggage::Baggage;
 use crate::context::Context;
 use crate::farewell::Farewell;
 use crate::live::{Live, Lives};
@@ -62,6 +63,7 @@ pub(crate) struct Pod {
     pub tunnels: Rc<Live>,
     pub strangers: Strangers,
     pub farewell: Farewell,
+    pub baggage: Baggage,
     /// By what the connections that were let in are judged.
     pub judged: RefCell<Option<Judged>>,
     own: RefCell<Option<(u64, Arc<Workload>)>>,
@@ -87,6 +89,7 @@ impl Pod {
             tunnels: Rc::default(),
             strangers,
             farewell: Farewell::default(),
+            baggage: Baggage::default(),
             judged: RefCell::default(),
             own: RefCell::default(),
             acceptors: RefCell::default(),

@@ -50,10 +50,10 @@ type Opening = Pin<Box<dyn Future<Output = (Box<Errand>, Result<OpenStream, Tunn
 impl Errand {
     /// Opens a stream.
     pub(crate) async fn open(&self) -> Result<OpenStream, TunnelError> {
-        let baggage = crate::context::baggage(&self.own);
+        let baggage = self.pod.baggage.of(&self.own);
         let head = ConnectHead {
             authority: self.target,
-            baggage: &baggage,
+            baggage: baggage.as_ref(),
             client: self.client,
             service: self.service.as_ref().map(|s| &*s.hostname),
             trace: self.trace,

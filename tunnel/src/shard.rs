@@ -12,6 +12,7 @@ use tunnel_sockets::Port;
 
 use crate::context::Context;
 use crate::drain;
+use crate::lane::Lane;
 use crate::pod::{Pod, PodFacts};
 use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
@@ -160,7 +161,13 @@ fn admit(
     }
     let key = Arc::clone(&facts.key);
     let pod = Pod::new(facts, Rc::clone(context));
-    pod.listen(listeners)?;
+    let lane = Lane::new();
+    {
+        let _in = lane.enter();
+        pod.listen(listeners)?;
+    }
+    // It ends with the pod's last task.
+    tokio::task::spawn_local(lane);
     pods.insert(key, pod);
     Ok(())
 }

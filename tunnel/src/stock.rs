@@ -22,7 +22,7 @@ use tunnel_sockets::{Family, SocketKind, Sockets, SocketsError};
 /// Sockets made with the first request: a pod that is never called holds few descriptors.
 const FIRST: usize = 2;
 /// A batch that is used up sooner is too small.
-const SOON: Duration = Duration::from_millis(20);
+const SOON: Duration = Duration::from_millis(100);
 /// A stock that nobody took from for so long goes back to what it was at first.
 const QUIET: Duration = Duration::from_secs(30);
 /// First pause before a request is repeated whose error may pass; doubled up to [`PAUSE_MAX`].

@@ -154,7 +154,7 @@ async fn deliver(
         respond,
         guard,
     } = stream;
-    let Ok(accepted) = respond.accept(&own, body, guard) else {
+    let Ok(accepted) = respond.accept(pod.baggage.of(&own), body, guard) else {
         failed(
             connection,
             "the peer gave up before the application answered".to_owned(),
@@ -219,13 +219,13 @@ impl Respond {
 
     fn accept(
         mut self,
-        own: &Workload,
+        baggage: Option<HeaderValue>,
         body: RecvStream,
         guard: StreamGuard,
     ) -> Result<Accepted, h2::Error> {
         self.answered = true;
         let mut response = Response::new(());
-        if let Ok(baggage) = HeaderValue::from_str(&crate::context::baggage(own)) {
+        if let Some(baggage) = baggage {
             response.headers_mut().insert("baggage", baggage);
         }
         Accepted::answer(&mut self.respond, body, guard, response)

@@ -178,7 +178,7 @@ async fn call(tunnel: &ClientTunnel) -> TcpStream {
     );
     let head = ConnectHead {
         authority: SocketAddr::new(SERVER.parse().unwrap(), 8080),
-        baggage: "",
+        baggage: None,
         client: SocketAddr::new(CLIENT.parse().unwrap(), 1),
         service: None,
         trace: 1,

@@ -68,6 +68,14 @@ impl AppStream {
         drop(disarm(&self.stream));
     }
 
+    /// Whether there may be something to read: cheap, and asks nobody.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.read_at_once {
+            return Poll::Ready(Ok(()));
+        }
+        self.stream.poll_read_ready(cx)
+    }
+
     /// The connection itself.
     #[must_use]
     pub const fn get(&self) -> &TcpStream {

@@ -17,7 +17,7 @@ pub struct ConnectHead<'a> {
     /// `:authority`: the address the peer shall deliver to.
     pub authority: SocketAddr,
     /// Who calls: `baggage`, as it is to be sent.
-    pub baggage: &'a str,
+    pub baggage: Option<&'a HeaderValue>,
     /// The client's address: `forwarded: for=`.
     pub client: SocketAddr,
     /// The service the client addressed, if it was one: `;host=`.
@@ -62,11 +62,8 @@ pub fn connect_request(head: &ConnectHead<'_>) -> Result<Request<()>, TunnelErro
     *request.method_mut() = Method::CONNECT;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
-    if !head.baggage.is_empty() {
-        headers.insert(
-            BAGGAGE,
-            HeaderValue::from_str(head.baggage).map_err(|e| bad(e.into()))?,
-        );
+    if let Some(baggage) = head.baggage {
+        headers.insert(BAGGAGE, baggage.clone());
     }
     headers.insert(FORWARDED, forwarded);
     headers.insert(TRACEPARENT, traceparent);

@@ -26,6 +26,7 @@ mod pump;
 mod record;
 mod relay;
 mod server;
+mod turn;
 
 pub use app::{AppStream, disarm};
 pub use client::{ClientTunnel, OpenStream};

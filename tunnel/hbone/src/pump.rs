@@ -23,9 +23,8 @@ use crate::kept::{Kept, not_processed};
 use crate::promise::Promise;
 use crate::record::Answered;
 use crate::server::Accepted;
+use crate::turn::Turn;
 
-/// Pieces one turn of the event loop moves for one connection before others get theirs.
-const TURN: usize = 4;
 /// Pieces sent to the application with one system call.
 const PIECES: usize = 16;
 
@@ -85,6 +84,7 @@ pub struct Pump<M> {
     held: Held,
     peer_done: bool,
     app_done: bool,
+    turn: Turn,
     meter: Option<M>,
     guard: StreamGuard,
 }
@@ -125,6 +125,7 @@ impl<M: Meter> Pump<M> {
             held: Held::default(),
             peer_done: false,
             app_done: false,
+            turn: Turn::default(),
             meter: Some(meter),
             guard,
         }
@@ -190,8 +191,8 @@ impl<M: Meter> Pump<M> {
         }
     }
 
-    /// From the application into the tunnel.
-    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+    /// From the application into the tunnel; pending with nothing `left` when there may be more to do.
+    fn poll_up(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Poll<Result<(), StreamError>> {
         if let Down::Answer(unanswered) = &mut self.down {
             if self.guard.state().promise() == Promise::Unknown {
                 return Poll::Pending;
@@ -199,15 +200,17 @@ impl<M: Meter> Pump<M> {
             // What an earlier stream was given.
             unanswered.kept.send(&mut self.send)?;
         }
-        for _ in 0..TURN {
+        while *left > 0 {
             if self.app_done {
                 return Poll::Ready(Ok(()));
             }
-            let most = self.appetite();
+            let most = self.appetite().min(*left);
             if most == 0 {
                 // The answer wakes this task.
                 return Poll::Pending;
             }
+            // First, because it is much cheaper: most wake-ups are for the other direction.
+            ready!(self.app.poll_readable(cx)).map_err(StreamError::Application)?;
             if !ready!(self.poll_window(cx))? {
                 self.app_done = true;
                 continue;
@@ -220,20 +223,26 @@ impl<M: Meter> Pump<M> {
                     .map_ok(|()| Bytes::copy_from_slice(room.filled()))
             }))
             .map_err(StreamError::Application)?;
-            self.app_done = data.is_empty();
-            if let Some(meter) = &self.meter {
-                meter.sent_by_app(data.len() as u64);
-            }
-            if let Down::Answer(unanswered) = &mut self.down {
-                unanswered.kept.push(data);
-                unanswered.kept.send(&mut self.send)?;
-            } else {
-                let end = data.is_empty();
-                self.send.send_data(data, end)?;
-            }
+            *left -= data.len();
+            self.take_up(data)?;
         }
-        cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// What the application sent, or its end if that is nothing.
+    fn take_up(&mut self, data: Bytes) -> Result<(), StreamError> {
+        self.app_done = data.is_empty();
+        if let Some(meter) = &self.meter {
+            meter.sent_by_app(data.len() as u64);
+        }
+        if let Down::Answer(unanswered) = &mut self.down {
+            unanswered.kept.push(data);
+            unanswered.kept.send(&mut self.send)?;
+        } else {
+            let end = data.is_empty();
+            self.send.send_data(data, end)?;
+        }
+        Ok(())
     }
 
     /// Ready when the stream takes more: the peer's window is open and little waits here. `false`
@@ -254,12 +263,16 @@ impl<M: Meter> Pump<M> {
         Poll::Ready(Ok(true))
     }
 
-    /// From the tunnel to the application.
-    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+    /// From the tunnel to the application; pending with nothing `left` when there may be more to do.
+    fn poll_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        left: &mut usize,
+    ) -> Poll<Result<(), StreamError>> {
         if !self.answered() {
             return Poll::Pending;
         }
-        for _ in 0..TURN {
+        while *left > 0 {
             if matches!(self.down, Down::Finished) {
                 return Poll::Ready(Ok(()));
             }
@@ -276,10 +289,10 @@ impl<M: Meter> Pump<M> {
                 self.down = Down::Finished;
                 continue;
             }
-            let n = ready!(self.poll_give(cx)).map_err(StreamError::Application)?;
+            let n = ready!(self.poll_give(cx, *left)).map_err(StreamError::Application)?;
+            *left -= n;
             self.given(n)?;
         }
-        cx.waker().wake_by_ref();
         Poll::Pending
     }
 
@@ -329,15 +342,21 @@ impl<M: Meter> Pump<M> {
         Ok(())
     }
 
-    fn poll_give(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Gives the application some of what waits, `most` bytes.
+    fn poll_give(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         let app = Pin::new(&mut self.app);
         if let [only] = self.waiting.make_contiguous() {
-            return app.poll_write(cx, only);
+            return app.poll_write(cx, &only[..only.len().min(most)]);
         }
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let mut count = 0;
+        let (mut count, mut left) = (0, most);
         for (piece, data) in pieces.iter_mut().zip(&self.waiting) {
-            *piece = IoSlice::new(data);
+            if left == 0 {
+                break;
+            }
+            let part = data.len().min(left);
+            *piece = IoSlice::new(&data[..part]);
+            left -= part;
             count += 1;
         }
         app.poll_write_vectored(cx, &pieces[..count])
@@ -414,8 +433,14 @@ impl<M: Meter> Future for Pump<M> {
         if let Err(error) = ready!(this.poll_answer_sent(cx)) {
             return this.pumped(Err(error));
         }
-        let up = this.poll_up(cx);
-        let down = this.poll_down(cx);
+        let (mut up_left, mut down_left) = (this.turn.bytes(), this.turn.bytes());
+        let up = this.poll_up(cx, &mut up_left);
+        let down = this.poll_down(cx, &mut down_left);
+        let wanting = up_left == 0 || down_left == 0;
+        this.turn.over(wanting);
+        if wanting {
+            cx.waker().wake_by_ref();
+        }
         match (up, down) {
             (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => this.pumped(Err(error)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => this.pumped(Ok(())),

@@ -6,7 +6,7 @@
 //! the log as soon as it can write again.
 //!
 //! The thread is woken when the first line arrives after silence, when a batch is worth writing
-//! and for urgent lines; in between it lets lines gather for a few milliseconds, so that a busy
+//! and for urgent lines; in between it lets lines gather for a moment, so that a busy
 //! data plane pays one wake-up and one write for hundreds of connections.
 
 use std::io::Write;
@@ -42,7 +42,7 @@ pub(crate) enum Urgency {
 }
 
 /// Lines gather this long before a batch is written.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(50);
 /// A batch of this size is written without waiting longer.
 const WORTH_WRITING: usize = 64 << 10;
 /// An emptied buffer larger than this is given back to the allocator.

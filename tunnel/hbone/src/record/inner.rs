@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
+use rustls::unbuffered::{ConnectionState, ReadTraffic, UnbufferedStatus, WriteTraffic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Records;
@@ -18,7 +18,8 @@ pub(super) const RECORD: usize = 16 * 1024;
 /// Plaintext that HTTP/2 is given in one turn of the event loop. It reads on until there is no more,
 /// so a peer that never stops sending would keep the streams and everybody else on the thread waiting.
 pub(super) const TURN: usize = 256 * 1024;
-/// Ciphertext waiting to be sent before writers are held back, bytes.
+/// Ciphertext waiting to be sent before writers are held back, bytes. It is sent as soon as there is so much, once in a
+/// turn of the event loop; the rest goes at the turn's end.
 pub(super) const HIGH_WATER: usize = 512 * 1024;
 /// Worst case growth of a record: header, content type, tag (RFC 8446 5.2), rounded up.
 const RECORD_OVERHEAD: usize = 64;
@@ -38,7 +39,7 @@ pub(super) struct Inner<S, R> {
     pub(super) incoming: Vec<u8>,
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Decrypted, not yet read: `decrypted[read..]`.
+    /// Decrypted, not yet read: `decrypted[read..]`. Without room while there is nothing.
     pub(super) decrypted: Vec<u8>,
     pub(super) read: usize,
     /// Gathered, not yet encrypted; at most one record.
@@ -53,6 +54,8 @@ pub(super) struct Inner<S, R> {
     pub(super) received_total: u64,
     /// Bytes of ciphertext that the kernel took.
     pub(super) sent_total: u64,
+    /// What that was when this turn of the event loop began.
+    pub(super) turn_began: u64,
     /// Why nothing can be sent any more, while what the peer sent before is still read.
     pub(super) broken: Option<io::Error>,
     /// Who waits for answers to be sent.
@@ -77,6 +80,7 @@ impl<S, R> Inner<S, R> {
             closing: false,
             received_total: 0,
             sent_total: 0,
+            turn_began: 0,
             broken: None,
             heads: None,
         }
@@ -99,10 +103,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
             } = self;
             let UnbufferedStatus { discard, state } = tls.process(&mut incoming[*start..*end]);
             let next = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        decrypted.extend_from_slice(record.map_err(tls_error)?.payload);
-                    }
+                Ok(ConnectionState::ReadTraffic(traffic)) => {
+                    take_records(traffic, decrypted)?;
                     None
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -261,10 +263,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
                     self.release_incoming();
                     return Ok(());
                 }
-                ConnectionState::ReadTraffic(mut traffic) => {
-                    while let Some(record) = traffic.next_record() {
-                        decrypted.extend_from_slice(record.map_err(tls_error)?.payload);
-                    }
+                ConnectionState::ReadTraffic(traffic) => {
+                    take_records(traffic, decrypted)?;
                     false
                 }
                 ConnectionState::EncodeTlsData(mut data) => {
@@ -357,11 +357,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> Inner<S, R> {
         self.turn = self.turn.saturating_sub(n);
         if self.read == self.decrypted.len() {
             self.read = 0;
-            self.decrypted.clear();
-            if self.incoming.is_empty() && self.decrypted.capacity() > RECORD {
-                self.decrypted = Vec::new();
-            }
+            buffers::give_empty(std::mem::take(&mut self.decrypted));
         }
         true
     }
+}
+
+/// Keeps the plaintext of records that have been decrypted.
+fn take_records<D>(mut traffic: ReadTraffic<'_, '_, D>, decrypted: &mut Vec<u8>) -> io::Result<()> {
+    while let Some(record) = traffic.next_record() {
+        if decrypted.capacity() == 0 {
+            *decrypted = buffers::empty();
+        }
+        decrypted.extend_from_slice(record.map_err(tls_error)?.payload);
+    }
+    Ok(())
 }

@@ -111,7 +111,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> TlsIo<S, R> {
         inner.turn = TURN;
         inner.seal_gathered()?;
         inner.mark_sealed();
-        inner.poll_drain_or_listen(cx)
+        let drained = inner.poll_drain_or_listen(cx);
+        inner.turn_began = inner.sent_total;
+        drained
     }
 
     /// From now on tells when answers have been sent; to be called before the first of HTTP/2.
@@ -185,6 +187,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Records> AsyncWrite for TlsIo<S, R> {
     ) -> Poll<io::Result<usize>> {
         let inner = &mut *self.0.borrow_mut();
         if inner.sealed.len() - inner.sent >= HIGH_WATER {
+            if inner.sent_total - inner.turn_began >= HIGH_WATER as u64 {
+                // A socket that takes everything would keep everybody else on this thread waiting.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             // Partly sent is enough to go on, so the answer of a full socket is not an error here.
             if inner.poll_drain_or_listen(cx)?.is_pending()
                 && inner.sealed.len() - inner.sent >= HIGH_WATER

@@ -1,8 +1,10 @@
 //! Two tunnels' ends over loopback TCP with real certificates.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -125,7 +127,7 @@ pub(super) async fn deliver(incoming: Incoming, app: SocketAddr) {
 pub(super) fn head(port: u16) -> ConnectHead<'static> {
     ConnectHead {
         authority: SocketAddr::from(([10, 0, 0, 1], port)),
-        baggage: "",
+        baggage: None,
         client: "10.0.0.2:5".parse().unwrap(),
         service: None,
         trace: 1,
@@ -416,6 +418,14 @@ fn a_connection_that_never_catches_up_keeps_only_what_is_not_sent() {
         let piece = vec![5; 64 << 10];
         for _ in 0..300 {
             near.write_all(&piece).await.unwrap();
+            // A turn ends, whether or not the peer has taken all of it.
+            std::future::poll_fn(|cx| {
+                if let Poll::Ready(sent) = near.poll_send(cx) {
+                    sent.unwrap();
+                }
+                Poll::Ready(())
+            })
+            .await;
             let room = near.room_sealed();
             assert!(room <= 4 << 20, "{room} bytes");
         }
@@ -444,5 +454,38 @@ fn a_tunnel_whose_peer_drains_takes_no_new_streams_and_keeps_the_old() {
         app.read_to_end(&mut back).await.unwrap();
         assert_eq!(back, b"hello");
         done.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_socket_that_takes_everything_does_not_keep_the_thread() {
+    run(async {
+        let authority = Arc::new(TestAuthority::new("test"));
+        let (client, server) = (
+            certificate(&authority, "client").await,
+            certificate(&authority, "server").await,
+        );
+        let (near, far) = tokio::io::duplex(64 << 20);
+        let peer = "127.0.0.1".parse().unwrap();
+        let (near, _far) = tokio::join!(
+            crate::connect(near, peer, Arc::clone(&client.client), PATIENCE),
+            crate::accept(far, Arc::clone(&server.server), PATIENCE),
+        );
+        let mut near = near.unwrap().0;
+        let piece = vec![5; 64 << 10];
+        for _ in 0..3 {
+            let mut written = 0;
+            std::future::poll_fn(|cx| {
+                while let Poll::Ready(n) = Pin::new(&mut near).poll_write(cx, &piece) {
+                    written += n.unwrap();
+                    assert!(written < 16 << 20, "it takes all in one turn");
+                }
+                assert!(near.poll_send(cx).is_ready(), "there is room for all");
+                Poll::Ready(())
+            })
+            .await;
+            // Twice what is gathered, and what the end of the turn sends.
+            assert!((1 << 20..=3 << 19).contains(&written), "{written}");
+        }
     });
 }

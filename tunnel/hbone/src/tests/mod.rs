@@ -3,16 +3,17 @@
 mod loopback;
 mod resend;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::gather::{keep, settle};
 use super::{Baggage, ConnectHead, connect_request};
 
 #[test]
 fn connect_carries_exactly_the_wire_format() {
+    let baggage = "k8s.cluster.name=Kubernetes,k8s.namespace.name=default";
     let request = connect_request(&ConnectHead {
         authority: "[fd00::1]:8080".parse().unwrap(),
-        baggage: "k8s.cluster.name=Kubernetes,k8s.namespace.name=default",
+        baggage: Some(&HeaderValue::from_static(baggage)),
         client: "10.0.0.1:4000".parse().unwrap(),
         service: Some("echo.default.svc.cluster.local"),
         trace: 0xab,
@@ -34,19 +35,16 @@ fn connect_carries_exactly_the_wire_format() {
         headers["traceparent"],
         "00-000000000000000000000000000000ab-0000000000000001-00"
     );
-    assert_eq!(
-        headers["baggage"],
-        "k8s.cluster.name=Kubernetes,k8s.namespace.name=default"
-    );
+    assert_eq!(headers["baggage"], baggage);
 }
 
 #[test]
 fn a_name_with_control_characters_is_an_error_not_a_header() {
     let head = ConnectHead {
         authority: "10.0.0.1:1".parse().unwrap(),
-        baggage: "k8s.namespace.name=a\r\nx: y",
+        baggage: None,
         client: "10.0.0.1:4000".parse().unwrap(),
-        service: None,
+        service: Some("a.default\r\nx: y"),
         trace: 1,
         span: 1,
     };
