@@ -63,7 +63,7 @@ impl Node {
         let shown = dump.certificates.into_iter().map(|one| Shown {
             identity: one.identity,
             chain: first(one.cert_chain).unwrap_or_default(),
-            roots: first(one.root_certs).unwrap_or_default(),
+            roots: one.root_certs.into_iter().map(|root| root.pem).collect(),
         });
         Ok(shown.collect())
     }
