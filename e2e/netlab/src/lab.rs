@@ -1,6 +1,7 @@
 //! A whole lab: made in parallel where that saves time, removed as a whole.
 
 use crate::agent::{self, AgentFiles, AgentOptions, DevelopmentCa};
+use crate::binaries::Binaries;
 use crate::capture::Capture;
 use crate::cni::Cni;
 use crate::mesh::Mesh;
@@ -34,6 +35,23 @@ pub struct LabOptions {
     pub agents: Option<AgentOptions>,
     /// Which other labs to take away first.
     pub sweep: Sweep,
+}
+
+impl LabOptions {
+    /// Two nodes, a and b, with agents as they come.
+    #[must_use]
+    pub fn two_nodes(binaries: &Binaries, sweep: Sweep) -> Self {
+        Self {
+            nodes: vec!["a".to_owned(), "b".to_owned()],
+            podkit: binaries.podkit.clone(),
+            agents: Some(AgentOptions {
+                agent: binaries.agent.clone(),
+                plugin: binaries.plugin.clone(),
+                settings: serde_json::Map::new(),
+            }),
+            sweep,
+        }
+    }
 }
 
 /// A running lab; dropping it removes it unless it was kept.

@@ -28,6 +28,7 @@ mod process;
 mod record;
 mod sweep;
 mod topology;
+pub mod usage;
 pub mod wait;
 
 pub use agent::AgentOptions;

@@ -3,7 +3,7 @@
 use crate::mesh::Mesh;
 use crate::netns::Netns;
 use crate::world::World;
-use crate::{PATIENCE, programs, until};
+use crate::{Call, PATIENCE, Pod, programs, until};
 use anyhow::{Context, Result, bail, ensure};
 use e2e_netlab::log::{AccessLine, access_lines};
 use e2e_netlab::wait::Hopeless;
@@ -60,6 +60,26 @@ impl Agent {
         };
         agent.wait_until_ready()?;
         Ok(agent)
+    }
+
+    /// One for each of two nodes, `node-a` and `node-b`, which has taken its pod in.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), or a pod is not taken in.
+    pub fn of_two_nodes(
+        world: &World,
+        mesh: &Mesh,
+        settings: &Value,
+        pods: [&Pod; 2],
+    ) -> Result<[Self; 2]> {
+        let agents = [
+            Self::start(world, "node-a", mesh, settings)?,
+            Self::start(world, "node-b", mesh, settings)?,
+        ];
+        for (agent, pod) in agents.iter().zip(pods) {
+            Call::new("ADD", pod, &agent.socket()).succeed()?;
+        }
+        Ok(agents)
     }
 
     /// Starts it again after its end.

@@ -3,10 +3,8 @@
 use crate::Agent;
 use anyhow::{Context, Result};
 use e2e_netlab::Part;
+use e2e_netlab::usage::{kib, processor_time};
 use std::time::Duration;
-
-/// The kernel's unit of processor time in `/proc`, which is the same on all architectures.
-const TICKS_PER_SECOND: u64 = 100;
 
 /// Memory in KiB, at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,21 +56,9 @@ pub fn forget_peak(agent: &Agent) -> Result<()> {
 /// # Errors
 /// One of them ends meanwhile.
 pub fn processor(agent: &Agent) -> Result<Duration> {
-    let mut ticks = 0;
+    let mut sum = Duration::ZERO;
     for one in agent.processes()? {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", one.id.pid))?;
-        // The name may hold anything, and ends with the last parenthesis.
-        let (_, rest) = stat.rsplit_once(") ").context("no name")?;
-        let times = rest.split_whitespace().skip(11).take(2);
-        for time in times {
-            ticks += time.parse::<u64>()?;
-        }
+        sum += processor_time(one.id)?;
     }
-    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
-}
-
-fn kib(status: &str, key: &str) -> Option<u64> {
-    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
-    let (_, value) = lines.find(|(name, _)| *name == key)?;
-    value.split_whitespace().next()?.parse().ok()
+    Ok(sum)
 }

@@ -35,12 +35,7 @@ impl Shop {
             &[&server],
         );
         let mesh = extend(mesh, &client, &server);
-        let agents = [
-            Agent::start(&world, "node-a", &mesh, &json!({}))?,
-            Agent::start(&world, "node-b", &mesh, &json!({}))?,
-        ];
-        Call::new("ADD", &client, &agents[0].socket()).succeed()?;
-        Call::new("ADD", &server, &agents[1].socket()).succeed()?;
+        let agents = Agent::of_two_nodes(&world, &mesh, &json!({}), [&client, &server])?;
         Ok(Self {
             agents,
             client,

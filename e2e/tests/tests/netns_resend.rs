@@ -14,7 +14,7 @@ use e2e_tests::app::{self, Kind, Server};
 use e2e_tests::inside::halt;
 use e2e_tests::load::{Call as Connection, Load};
 use e2e_tests::mesh::Mesh;
-use e2e_tests::{Agent, Call, Pod, World, until};
+use e2e_tests::{Agent, Pod, World, until};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
@@ -38,12 +38,7 @@ impl Shop {
         let server = world.pod(Mesh::NAMESPACE, "server")?;
         let outside = world.pod(Mesh::OUTSIDE, "outside")?;
         let mesh = Mesh::default().pod(&client).pod(&server);
-        let agents = [
-            Agent::start(&world, "node-a", &mesh, &json!({}))?,
-            Agent::start(&world, "node-b", &mesh, &json!({}))?,
-        ];
-        Call::new("ADD", &client, &agents[0].socket()).succeed()?;
-        Call::new("ADD", &server, &agents[1].socket()).succeed()?;
+        let agents = Agent::of_two_nodes(&world, &mesh, &json!({}), [&client, &server])?;
         Ok(Self {
             agents,
             client,

@@ -433,7 +433,8 @@ impl<M: Meter> Future for Pump<M> {
         if let Err(error) = ready!(this.poll_answer_sent(cx)) {
             return this.pumped(Err(error));
         }
-        let (mut up_left, mut down_left) = (this.turn.bytes(), this.turn.bytes());
+        let share = this.turn.bytes();
+        let (mut up_left, mut down_left) = (share, share);
         let up = this.poll_up(cx, &mut up_left);
         let down = this.poll_down(cx, &mut down_left);
         let wanting = up_left == 0 || down_left == 0;

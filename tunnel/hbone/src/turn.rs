@@ -1,8 +1,8 @@
 //! How much one connection may move before others get their turn.
 //!
 //! Alone, a connection moves as much as it can at a stretch, which is what makes bulk transfer cheap.
-//! The more connections of a thread want more than their turn, the shorter the turns: whoever wants
-//! little waits for all of them together no longer than for one.
+//! The more connections of a thread want more than their turn, the shorter the turns: up to 64 of them
+//! together take no longer than one that is alone.
 
 use std::cell::Cell;
 

@@ -1,10 +1,11 @@
 //! Two pods of two nodes whose workers have one thread each: with more of them, how many tunnels there are is chance.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use e2e_netlab::usage::Memory;
 use e2e_netlab::{Part, ProcessId};
 use e2e_tests::inside::only;
 use e2e_tests::mesh::Mesh;
-use e2e_tests::{Agent, Call, Pod, World};
+use e2e_tests::{Agent, Pod, World};
 use serde_json::{Value, json};
 
 pub(crate) const PORT: u16 = 8080;
@@ -28,12 +29,7 @@ impl Scene {
         if let (Some(all), Some(more)) = (settings.as_object_mut(), more.as_object()) {
             all.extend(more.clone());
         }
-        let agents = [
-            Agent::start(&world, "node-a", &mesh, &settings)?,
-            Agent::start(&world, "node-b", &mesh, &settings)?,
-        ];
-        Call::new("ADD", &client, &agents[0].socket()).succeed()?;
-        Call::new("ADD", &server, &agents[1].socket()).succeed()?;
+        let agents = Agent::of_two_nodes(&world, &mesh, &settings, [&client, &server])?;
         Ok(Self {
             agents,
             client,
@@ -51,7 +47,10 @@ impl Scene {
     /// Bytes of each worker's memory that no file backs.
     pub(crate) fn anonymous(&self) -> Result<[u64; 2]> {
         let [caller, server] = self.workers()?;
-        Ok([anonymous(caller)?, anonymous(server)?])
+        Ok([
+            Memory::of(caller)?.anonymous * 1024,
+            Memory::of(server)?.anonymous * 1024,
+        ])
     }
 
     /// How many descriptors each worker has open.
@@ -78,14 +77,4 @@ impl Scene {
         }
         Ok(())
     }
-}
-
-fn anonymous(process: ProcessId) -> Result<u64> {
-    let file = format!("/proc/{}/smaps_rollup", process.pid);
-    let text = std::fs::read_to_string(&file).context(file)?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Anonymous:"));
-    let kib = line.and_then(|line| line.split_whitespace().next());
-    Ok(kib.context("no Anonymous")?.parse::<u64>()? * 1024)
 }

@@ -8,7 +8,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
@@ -17,7 +19,7 @@ use tunnel_model::Identity;
 
 use crate::{
     Accepted, AppStream, ClientTunnel, ConnectHead, Incoming, Limits, Meter, Promised, Pump,
-    Pumped, StreamError, connect_request,
+    Pumped, StreamError, TlsIo, connect_request,
 };
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -393,21 +395,31 @@ fn what_a_reset_stream_began_still_counts() {
     });
 }
 
+/// Both ends of an established TLS connection, each way with room for so many bytes.
+async fn pipe(
+    room: usize,
+) -> (
+    TlsIo<DuplexStream, UnbufferedClientConnection>,
+    TlsIo<DuplexStream, UnbufferedServerConnection>,
+) {
+    let authority = Arc::new(TestAuthority::new("test"));
+    let (client, server) = (
+        certificate(&authority, "client").await,
+        certificate(&authority, "server").await,
+    );
+    let (near, far) = tokio::io::duplex(room);
+    let peer = "127.0.0.1".parse().unwrap();
+    let (near, far) = tokio::join!(
+        crate::connect(near, peer, Arc::clone(&client.client), PATIENCE),
+        crate::accept(far, Arc::clone(&server.server), PATIENCE),
+    );
+    (near.unwrap().0, far.unwrap().0)
+}
+
 #[test]
 fn a_connection_that_never_catches_up_keeps_only_what_is_not_sent() {
     run(async {
-        let authority = Arc::new(TestAuthority::new("test"));
-        let (client, server) = (
-            certificate(&authority, "client").await,
-            certificate(&authority, "server").await,
-        );
-        let (near, far) = tokio::io::duplex(64 << 10);
-        let peer = "127.0.0.1".parse().unwrap();
-        let (near, far) = tokio::join!(
-            crate::connect(near, peer, Arc::clone(&client.client), PATIENCE),
-            crate::accept(far, Arc::clone(&server.server), PATIENCE),
-        );
-        let (mut near, mut far) = (near.unwrap().0, far.unwrap().0);
+        let (mut near, mut far) = pipe(64 << 10).await;
         spawn_local(async move {
             let mut room = vec![0; 64 << 10];
             while far.read(&mut room).await.is_ok_and(|n| n > 0) {
@@ -460,18 +472,7 @@ fn a_tunnel_whose_peer_drains_takes_no_new_streams_and_keeps_the_old() {
 #[test]
 fn a_socket_that_takes_everything_does_not_keep_the_thread() {
     run(async {
-        let authority = Arc::new(TestAuthority::new("test"));
-        let (client, server) = (
-            certificate(&authority, "client").await,
-            certificate(&authority, "server").await,
-        );
-        let (near, far) = tokio::io::duplex(64 << 20);
-        let peer = "127.0.0.1".parse().unwrap();
-        let (near, _far) = tokio::join!(
-            crate::connect(near, peer, Arc::clone(&client.client), PATIENCE),
-            crate::accept(far, Arc::clone(&server.server), PATIENCE),
-        );
-        let mut near = near.unwrap().0;
+        let (mut near, _far) = pipe(64 << 20).await;
         let piece = vec![5; 64 << 10];
         for _ in 0..3 {
             let mut written = 0;

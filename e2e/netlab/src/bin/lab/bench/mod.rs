@@ -15,7 +15,7 @@ mod usage;
 use crate::last_words;
 use crate::out::say;
 use anyhow::{Context, Result};
-use e2e_netlab::{AgentOptions, Binaries, Lab, LabOptions, Sweep, wait};
+use e2e_netlab::{Binaries, Lab, LabOptions, Sweep, wait};
 use lanes::Lane;
 use machine::About;
 use results::{Journal, Look, Measurement, Results};
@@ -46,7 +46,8 @@ pub(crate) fn run(binaries: &Binaries, length: Length, out: &Path) -> Result<Exi
     let about = About::now(length);
     let journal = prepare(out, &about)?;
     say("two nodes: network namespaces, each with its own containerd");
-    let lab = Lab::up(&options(binaries))?;
+    // A demo that somebody keeps is not in the way.
+    let lab = Lab::up(&LabOptions::two_nodes(binaries, Sweep::Abandoned))?;
     let mut bench = Bench {
         lab: &lab,
         length,
@@ -72,20 +73,6 @@ pub(crate) fn run(binaries: &Binaries, length: Length, out: &Path) -> Result<Exi
         "NOT all was measured; {failures} failed, see the end of {TABLE}"
     ));
     Ok(ExitCode::FAILURE)
-}
-
-fn options(binaries: &Binaries) -> LabOptions {
-    LabOptions {
-        nodes: vec!["a".to_owned(), "b".to_owned()],
-        podkit: binaries.podkit.clone(),
-        agents: Some(AgentOptions {
-            agent: binaries.agent.clone(),
-            plugin: binaries.plugin.clone(),
-            settings: serde_json::Map::new(),
-        }),
-        // A demo that somebody keeps is not in the way.
-        sweep: Sweep::Abandoned,
-    }
 }
 
 /// Makes the directory, and removes what an earlier run has left: old tables beside new numbers would mislead.

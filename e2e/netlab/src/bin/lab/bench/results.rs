@@ -3,8 +3,8 @@
 use super::lanes::verdict;
 use super::spread::Round;
 use super::suite::{CPU, TESTS, Test};
-use super::usage::Memory;
 use anyhow::{Context, Result};
+use e2e_netlab::usage::Memory;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs::File;

@@ -3,9 +3,9 @@ use super::lanes::{DIRECT, OURS, verdict};
 use super::machine::About;
 use super::results::{Journal, Look, Measurement, Results};
 use super::suite::{CPU, PANELS, TESTS, Test};
-use super::usage::Memory;
 use super::{Length, plot, prepare, table};
 use anyhow::anyhow;
+use e2e_netlab::usage::Memory;
 use serde_json::{Value, json};
 
 fn test(name: &str) -> &'static Test {

@@ -11,7 +11,7 @@ use crate::last_words;
 use crate::out::say;
 use anyhow::{Context, Result};
 use cast::Markers;
-use e2e_netlab::{AgentOptions, Binaries, Lab, LabOptions, OwnTls, Sweep};
+use e2e_netlab::{Binaries, Lab, LabOptions, OwnTls, Sweep};
 use report::Report;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,16 +20,7 @@ use std::time::Instant;
 /// Runs it; the exit code says whether all was as it must be.
 pub(crate) fn run(binaries: &Binaries, json: Option<&Path>, keep: bool) -> Result<ExitCode> {
     let clock = Clock(Instant::now());
-    let options = LabOptions {
-        nodes: vec!["a".to_owned(), "b".to_owned()],
-        podkit: binaries.podkit.clone(),
-        agents: Some(AgentOptions {
-            agent: binaries.agent.clone(),
-            plugin: binaries.plugin.clone(),
-            settings: serde_json::Map::new(),
-        }),
-        sweep: Sweep::AbandonedAndKept,
-    };
+    let options = LabOptions::two_nodes(binaries, Sweep::AbandonedAndKept);
     clock.step("two nodes: network namespaces, each with its own containerd");
     let lab = Lab::up(&options)?;
     let mut report = match play(&lab, &clock) {
