@@ -11,7 +11,7 @@ use tunnel_telemetry::{Connection, Outcome};
 use crate::standing::Watched;
 
 /// What is left of a connection to a pod after its decision has been carried out.
-pub(crate) enum Flow<M> {
+pub(crate) enum Flow<M: Meter> {
     /// Between a peer's stream and the application.
     Tunnel(Pump<M>),
     /// Between two plain connections.

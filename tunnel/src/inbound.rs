@@ -46,11 +46,10 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, peer: SocketAddr, tic
     };
     let (peer, limits) = (Rc::new(peer), &pod.context.settings.limits);
     let bound = pod.context.settings.max_connections;
-    let served = tunnel_hbone::serve(io, limits, asked, farewell.over(), |mut incoming| {
+    let served = tunnel_hbone::serve(io, limits, asked, farewell.over(), |incoming| {
         let streams = &pod.live.streams;
         if streams.count() >= bound {
-            // Not processed, says this code (RFC 9113 7): the peer may try elsewhere or later.
-            incoming.respond.send_reset(h2::Reason::REFUSED_STREAM);
+            // Unanswered, it is not processed: the peer may try elsewhere or later.
             return;
         }
         let (pod, peer) = (Rc::clone(&pod), Rc::clone(&peer));
@@ -86,7 +85,7 @@ impl Drop for CutOff<'_> {
     }
 }
 
-type ServerIo = tunnel_hbone::TlsIo<TcpStream, rustls::server::UnbufferedServerConnection>;
+type ServerIo = tunnel_hbone::TlsIo<TcpStream>;
 
 async fn greet(
     pod: &Rc<Pod>,

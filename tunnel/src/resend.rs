@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, timeout_at};
-use tunnel_hbone::{ConnectHead, OpenStream, Pump, Pumped, Relay, StreamError, TunnelError};
+use tunnel_hbone::{
+    Broken, ConnectHead, OpenStream, Pump, Pumped, Relay, StreamError, TunnelError,
+};
 use tunnel_model::{Service, Workload};
 use tunnel_telemetry::Outcome;
 
@@ -63,7 +65,7 @@ impl Errand {
     }
 
     /// Opens another after one has failed; the errand's end when that was the last try.
-    fn again(mut self: Box<Self>, why: &h2::Error) -> Option<Opening> {
+    fn again(mut self: Box<Self>, why: &Broken) -> Option<Opening> {
         self.tried += 1;
         let context = &self.pod.context;
         let limits = &context.settings.limits;

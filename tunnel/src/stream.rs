@@ -4,12 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::StatusCode;
 use tunnel_decide::{InboundFacts, InboundVerdict};
-use tunnel_hbone::{Accepted, Incoming, Pump, StreamGuard};
+use tunnel_hbone::{Asked, Incoming, Pump};
 use tunnel_model::{NextHop, Parties, ResponseFlag, Snapshot, Workload};
 use tunnel_telemetry::{Connection, ConnectionStart, Direction, EarlyRefusal, Outcome, Security};
 
@@ -29,19 +26,10 @@ pub(crate) async fn serve(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming, id: 
 
 async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming, id: u64) -> Option<Flow<Inward>> {
     let started = Instant::now();
-    let Incoming {
-        request,
-        respond,
-        guard,
-    } = incoming;
-    let respond = Respond {
-        respond,
-        answered: false,
-    };
-    let decided = match decide(&pod, &peer, &request).await {
+    let decided = match decide(&pod, &peer, &incoming.asked).await {
         Ok(decided) => decided,
         Err(status) => {
-            respond.refuse(status);
+            incoming.refuse(status);
             return None;
         }
     };
@@ -58,55 +46,34 @@ async fn set_up(pod: Rc<Pod>, peer: Rc<Peer>, incoming: Incoming, id: u64) -> Op
             let by = (&*decided.snapshot, &decided.own);
             pod.stand(&pod.live.streams, id, &standing, by);
             let connection = Watched::new(connection, standing);
-            let (own, body) = (decided.own, request.into_body());
-            deliver(
-                &pod,
-                &peer,
-                next_hop,
-                connection,
-                Wanted {
-                    own,
-                    body,
-                    respond,
-                    guard,
-                },
-            )
-            .await
+            deliver(&pod, &peer, next_hop, connection, &decided.own, incoming).await
         }
         InboundVerdict::Refuse(refusal) => {
-            let named = request
-                .uri()
-                .authority()
-                .and_then(|a| a.as_str().parse().ok());
+            let named = incoming.asked.authority.parse().ok();
             let to = NextHop::new(named.unwrap_or(peer.called));
             let connection = open(&pod, &peer, to, refusal.parties.clone(), started);
             connection.finish(Instant::now(), &refused(&refusal));
             let status = StatusCode::from_u16(refusal.http_status());
-            respond.refuse(status.unwrap_or(StatusCode::FORBIDDEN));
+            incoming.refuse(status.unwrap_or(StatusCode::FORBIDDEN));
             None
         }
     }
 }
 
 /// What happens to the stream, or the status of a request that is not to be decided on.
-async fn decide(
-    pod: &Rc<Pod>,
-    peer: &Peer,
-    request: &Request<RecvStream>,
-) -> Result<Admission, StatusCode> {
-    if request.method() != http::Method::CONNECT {
-        let error = format!("method {} is not CONNECT", request.method());
+async fn decide(pod: &Rc<Pod>, peer: &Peer, asked: &Asked) -> Result<Admission, StatusCode> {
+    if let Some(method) = &asked.other_method {
+        let error = format!("method {method} is not CONNECT");
         early(pod, peer, "not_connect", &error);
         return Err(StatusCode::BAD_REQUEST);
     }
-    let authority = request.uri().authority();
     let judge = |snapshot: &Snapshot, own: &Arc<Workload>| {
         let facts = InboundFacts {
             own: Arc::clone(own),
             source: peer.address,
             connection_dst: peer.called.ip(),
             peer: peer.identity.clone(),
-            authority: authority.map_or("", http::uri::Authority::as_str),
+            authority: &asked.authority,
             network: Arc::clone(&pod.context.settings.network),
             root_namespace: pod.root_namespace(),
         };
@@ -118,20 +85,13 @@ async fn decide(
     })
 }
 
-/// A stream that may go to the application.
-struct Wanted {
-    own: Arc<Workload>,
-    body: RecvStream,
-    respond: Respond,
-    guard: StreamGuard,
-}
-
 async fn deliver(
     pod: &Rc<Pod>,
     peer: &Peer,
     to: NextHop,
     connection: Watched,
-    stream: Wanted,
+    own: &Arc<Workload>,
+    incoming: Incoming,
 ) -> Option<Flow<Inward>> {
     let failed = |connection: Watched, error: String| {
         let outcome = Outcome::Failed {
@@ -144,17 +104,11 @@ async fn deliver(
         Ok(app) => app,
         Err(error) => {
             failed(connection, error);
-            stream.respond.refuse(StatusCode::SERVICE_UNAVAILABLE);
+            incoming.refuse(StatusCode::SERVICE_UNAVAILABLE);
             return None;
         }
     };
-    let Wanted {
-        own,
-        body,
-        respond,
-        guard,
-    } = stream;
-    let Ok(accepted) = respond.accept(pod.baggage.of(&own), body, guard) else {
+    let Ok(accepted) = incoming.accept(pod.baggage.of(own).as_ref()) else {
         failed(
             connection,
             "the peer gave up before the application answered".to_owned(),
@@ -198,44 +152,5 @@ fn open(pod: &Pod, peer: &Peer, to: NextHop, parties: Parties, started: Instant)
 pub(crate) fn report_dry_run(pod: &Pod, said: &[tunnel_decide::DryRun]) {
     for trial in said {
         tracing::info!(pod = %pod.facts.uid, policy = ?trial, "a policy in dry run would have decided");
-    }
-}
-
-/// The way to answer a CONNECT. If nobody does (the pod leaves, the process ends) the peer is told
-/// that nothing was done with it, and may try elsewhere.
-struct Respond {
-    respond: SendResponse<Bytes>,
-    answered: bool,
-}
-
-impl Respond {
-    fn refuse(mut self, status: StatusCode) {
-        self.answered = true;
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        // Fails when the peer has reset the stream meanwhile: then nobody waits for an answer.
-        self.respond.send_response(response, true).ok();
-    }
-
-    fn accept(
-        mut self,
-        baggage: Option<HeaderValue>,
-        body: RecvStream,
-        guard: StreamGuard,
-    ) -> Result<Accepted, h2::Error> {
-        self.answered = true;
-        let mut response = Response::new(());
-        if let Some(baggage) = baggage {
-            response.headers_mut().insert("baggage", baggage);
-        }
-        Accepted::answer(&mut self.respond, body, guard, response)
-    }
-}
-
-impl Drop for Respond {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.respond.send_reset(h2::Reason::REFUSED_STREAM);
-        }
     }
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tunnel_credentials::{explain, peer_identity};
-use tunnel_hbone::{
-    ClientTunnel, ConnectHead, OpenStream, Promised, TunnelError, connect_request, disarm,
-};
+use tunnel_hbone::{ClientTunnel, ConnectHead, OpenStream, Promised, TunnelError, disarm};
 use tunnel_model::{Identity, ResponseFlag};
 use tunnel_sockets::{Family, SocketKind};
 
@@ -33,7 +31,7 @@ pub(crate) async fn open(
     let mut last = TunnelError::Closed;
     for _ in 0..TRIES {
         let (tunnel, guard) = pod.pool.tunnel(key, || reach(pod, key)).await?;
-        match tunnel.open(connect_request(head)?, guard).await {
+        match tunnel.open(head, guard) {
             // Nothing has been sent: the next tunnel serves it as well.
             Err(TunnelError::Closed) => last = TunnelError::Closed,
             other => return other,
@@ -113,7 +111,7 @@ async fn make(
             expected: names(&key.expected),
         });
     }
-    let (tunnel, drive) = ClientTunnel::start(io, limits, promised.clone()).await?;
+    let (tunnel, drive) = ClientTunnel::start(io, limits, promised.clone());
     let tunnels = Rc::clone(&pod.tunnels);
     let pod = Rc::clone(pod);
     tunnels.spawn(async move {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tunnel::{AdmitPod, Limits, Parts, Tunnel, TunnelHandle, TunnelSettings};
 use tunnel_credentials::{Certificate, CredentialSettings, Credentials, TestAuthority};
 use tunnel_discovery::{MeshStore, parse_document};
-use tunnel_hbone::{AppStream, ClientTunnel, ConnectHead, Meter, Promised, Pump, connect_request};
+use tunnel_hbone::{AppStream, ClientTunnel, ConnectHead, Meter, Promised, Pump};
 use tunnel_model::{Identity, PodUid};
 use tunnel_sockets::{Namespaces, Sockets};
 use tunnel_telemetry::{Telemetry, TelemetrySettings};
@@ -119,9 +119,7 @@ impl Lab {
             .await
             .unwrap();
         let limits = Limits::default();
-        let (tunnel, drive) = ClientTunnel::start(io, &limits, Promised::default())
-            .await
-            .unwrap();
+        let (tunnel, drive) = ClientTunnel::start(io, &limits, Promised::default());
         spawn_local(drive);
         tunnel
     }
@@ -184,8 +182,7 @@ async fn call(tunnel: &ClientTunnel) -> TcpStream {
         trace: 1,
         span: 1,
     };
-    let request = connect_request(&head).unwrap();
-    let stream = tunnel.open(request, tunnel.reserve()).await.unwrap();
+    let stream = tunnel.open(&head, tunnel.reserve()).unwrap();
     let near = AppStream::arm(near.unwrap().0).unwrap();
     spawn_local(Pump::call(near, stream, Uncounted));
     app.unwrap()

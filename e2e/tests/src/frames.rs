@@ -38,9 +38,7 @@ impl Frame {
     /// The status of an answer's headers, of the forms that a server's first answers take.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        // An encoder may begin with an update of its table's size.
-        let first = self.payload.iter().position(|byte| byte & 0xe0 != 0x20)?;
-        let block = &self.payload[first..];
+        let block = behind_updates(&self.payload)?;
         match *block.first()? {
             // The static table's statuses.
             indexed @ 0x88..=0x8e => {
@@ -62,6 +60,22 @@ impl Frame {
         let bytes = self.payload.get(at..at + 4)?;
         Some(u32::from_be_bytes(bytes.try_into().ok()?))
     }
+}
+
+/// A block without the updates of the table's size that it may begin with (RFC 7541 6.3).
+fn behind_updates(mut block: &[u8]) -> Option<&[u8]> {
+    while let [first, rest @ ..] = block {
+        if first & 0xe0 != 0x20 {
+            return Some(block);
+        }
+        block = rest;
+        if first & 0x1f == 0x1f {
+            // A long number ends with the byte whose first bit is not set (5.1).
+            let last = rest.iter().position(|byte| byte & 0x80 == 0)?;
+            block = &rest[last + 1..];
+        }
+    }
+    None
 }
 
 /// A string of digits, plain or in HPACK's Huffman code.

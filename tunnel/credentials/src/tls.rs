@@ -103,6 +103,8 @@ pub(crate) fn certificate_with(
     client.enable_sni = false;
     // A resumed session would outlive the certificate that was checked when it began.
     client.resumption = Resumption::disabled();
+    // After the handshake the tunnel seals and opens records itself, where they lie in its buffers.
+    client.enable_secret_extraction = true;
 
     let mut server = ServerConfig::builder_with_details(provider.clone(), time)
         .with_protocol_versions(&[&TLS13])?
@@ -111,6 +113,8 @@ pub(crate) fn certificate_with(
     server.alpn_protocols = vec![ALPN_H2.to_vec()];
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
+    // As for the client.
+    server.enable_secret_extraction = true;
 
     let (client, server) = (Arc::new(client), Arc::new(server));
     Ok(Certificate {

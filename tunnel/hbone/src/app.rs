@@ -5,13 +5,15 @@
 //!   └──(dropped, process killed)───► RST
 //! ```
 
-use std::io::{self, Read, Write};
+use std::cell::Cell;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A connection with an application that ends with RST unless [`AppStream::end_well`] is called:
@@ -24,8 +26,8 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct AppStream {
     stream: TcpStream,
-    read_at_once: bool,
-    write_at_once: bool,
+    read_at_once: Cell<bool>,
+    write_at_once: Cell<bool>,
 }
 
 impl AppStream {
@@ -34,8 +36,8 @@ impl AppStream {
     pub const fn accepted(stream: TcpStream) -> Self {
         Self {
             stream,
-            read_at_once: true,
-            write_at_once: false,
+            read_at_once: Cell::new(true),
+            write_at_once: Cell::new(false),
         }
     }
 
@@ -44,8 +46,8 @@ impl AppStream {
     pub const fn made(stream: TcpStream) -> Self {
         Self {
             stream,
-            read_at_once: false,
-            write_at_once: true,
+            read_at_once: Cell::new(false),
+            write_at_once: Cell::new(true),
         }
     }
 
@@ -57,8 +59,8 @@ impl AppStream {
         stream.set_zero_linger()?;
         Ok(Self {
             stream,
-            read_at_once: false,
-            write_at_once: false,
+            read_at_once: Cell::new(false),
+            write_at_once: Cell::new(false),
         })
     }
 
@@ -70,10 +72,72 @@ impl AppStream {
 
     /// Whether there may be something to read: cheap, and asks nobody.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.read_at_once {
+        if self.read_at_once.get() {
             return Poll::Ready(Ok(()));
         }
         self.stream.poll_read_ready(cx)
+    }
+
+    /// Reads what there is, as far as there is room.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when there is nothing now, and what the kernel says.
+    pub(crate) fn try_take(&self, room: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if self.read_at_once.take() {
+            let outcome = (&*SockRef::from(&self.stream)).read_vectored(room);
+            if decided(&outcome) {
+                return outcome;
+            }
+        }
+        let offered: usize = room.iter().map(|part| part.len()).sum();
+        let n = self.stream.try_read_vectored(room)?;
+        if 0 < n && n < offered {
+            // That was all: the event loop tells of more, and nobody needs to ask the kernel again.
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            self.stream.try_io(Interest::READABLE, nothing).ok();
+        }
+        Ok(n)
+    }
+
+    /// Gives the application some of `pieces`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when it takes nothing now, and what the kernel says.
+    pub(crate) fn try_give(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.write_at_once.take() {
+            let outcome = (&*SockRef::from(&self.stream)).write_vectored(pieces);
+            if decided(&outcome) {
+                return outcome;
+            }
+        }
+        self.stream.try_write_vectored(pieces)
+    }
+
+    /// The same, and `cx` is woken when it takes more.
+    pub(crate) fn poll_give(
+        &self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.try_give(pieces) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.stream.poll_write_ready(cx))?;
+                }
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// Tells the application that no more will come.
+    ///
+    /// # Errors
+    /// What the kernel says; a connection that is gone already is none.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        match SockRef::from(&self.stream).shutdown(Shutdown::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// The connection itself.
@@ -113,7 +177,7 @@ impl AsyncRead for AppStream {
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if std::mem::take(&mut self.read_at_once) {
+        if self.read_at_once.take() {
             let socket = SockRef::from(&self.stream);
             let outcome = (&*socket).read(room.initialize_unfilled());
             if decided(&outcome) {
@@ -130,7 +194,7 @@ impl AsyncWrite for AppStream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if std::mem::take(&mut self.write_at_once) {
+        if self.write_at_once.take() {
             let outcome = (&*SockRef::from(&self.stream)).write(data);
             if decided(&outcome) {
                 return Poll::Ready(outcome);
@@ -142,7 +206,7 @@ impl AsyncWrite for AppStream {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
+        pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
     }

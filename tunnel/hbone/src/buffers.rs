@@ -12,12 +12,8 @@ pub(crate) const BUFFER: usize = 256 * 1024;
 /// Buffers kept per thread; what is returned beyond that is freed.
 const KEPT: usize = 8;
 
-/// Room of an [`empty`] buffer: what is decrypted out of one [`BUFFER`] stops within a record of that.
-const ROOM: usize = BUFFER + 16 * 1024;
-
 thread_local! {
     static STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static EMPTY: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -32,26 +28,6 @@ pub(crate) fn take() -> Vec<u8> {
 pub(crate) fn give(buffer: Vec<u8>) {
     if buffer.len() == BUFFER {
         STOCK.with_borrow_mut(|stock| {
-            if stock.len() < KEPT {
-                stock.push(buffer);
-            }
-        });
-    }
-}
-
-/// An empty buffer with room for more than [`BUFFER`] bytes: it grows by what is put into it, never by
-/// moving that.
-pub(crate) fn empty() -> Vec<u8> {
-    EMPTY
-        .with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| Vec::with_capacity(ROOM))
-}
-
-/// Gives such a buffer back; what is in it is forgotten. One that has grown beyond its room is freed.
-pub(crate) fn give_empty(mut buffer: Vec<u8>) {
-    if buffer.capacity() == ROOM {
-        buffer.clear();
-        EMPTY.with_borrow_mut(|stock| {
             if stock.len() < KEPT {
                 stock.push(buffer);
             }

@@ -1,44 +1,41 @@
 //! The dialling side of a tunnel.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use h2::SendStream;
-use h2::client::{Builder, ResponseFuture, SendRequest};
-use http::Request;
-use rustls::client::UnbufferedClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::driver::{StreamGuard, TunnelState, Verdict, Watch, send_turn};
+use crate::connect::ConnectHead;
+use crate::driver::{Driver, Over};
 use crate::error::TunnelError;
+use crate::http2::{Core, Handle, Reason, Role, Shared};
 use crate::limits::Limits;
 use crate::promise::Promised;
-use crate::record::TlsIo;
-
-/// The way to open streams. Once it is taken away the library ends the connection by itself, but
-/// only when the last stream has ended and all that was buffered has been sent.
-type Opener = Rc<RefCell<Option<SendRequest<Bytes>>>>;
+use crate::state::{StreamGuard, TunnelState};
+use crate::tls::TlsIo;
+use crate::watch::{Verdict, Watch};
 
 /// An established tunnel: streams are opened on it until it is full, retired or closed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientTunnel {
-    send: Opener,
+    core: Shared,
     state: Rc<TunnelState>,
     pool_streams: usize,
 }
 
-/// A stream whose CONNECT has been sent; the answer comes with `response`.
+impl std::fmt::Debug for ClientTunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ClientTunnel").field(&self.state).finish()
+    }
+}
+
+/// A stream whose CONNECT has been sent. Dropped, it is taken back.
 #[derive(Debug)]
 pub struct OpenStream {
-    /// The peer's answer, later the bytes it sends.
-    pub(crate) response: ResponseFuture,
-    /// Bytes to the peer.
-    pub(crate) send: SendStream<Bytes>,
+    pub(crate) stream: Handle,
     /// Counts the stream while it is held.
     pub(crate) guard: StreamGuard,
 }
@@ -47,101 +44,45 @@ impl ClientTunnel {
     /// Starts HTTP/2 on a TLS connection. The returned future keeps the tunnel going and must be
     /// spawned on the same thread; it ends when the tunnel does. `promised` is what is known of
     /// the peer, shared with its other tunnels.
-    ///
-    /// # Errors
-    /// [`TunnelError::Http2`].
-    pub async fn start<S>(
-        io: TlsIo<S, UnbufferedClientConnection>,
+    pub fn start<S>(
+        io: TlsIo<S>,
         limits: &Limits,
         promised: Promised,
-    ) -> Result<(Self, impl Future<Output = io::Result<()>> + use<S>), TunnelError>
+    ) -> (Self, impl Future<Output = io::Result<()>> + use<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (send, mut connection) = Builder::new()
-            .initial_window_size(limits.stream_window)
-            .initial_connection_window_size(limits.tunnel_window)
-            .max_frame_size(limits.max_frame)
-            .max_header_list_size(limits.header_list)
-            .max_send_buffer_size(limits.send_buffer)
-            .max_local_error_reset_streams(Some(limits.local_resets))
-            .max_pending_accept_reset_streams(limits.pending_resets)
-            .data_frame_budget(limits.frame_budget())
-            .initial_max_send_streams(limits.pool_streams)
-            .enable_push(false)
-            .handshake::<_, Bytes>(io.clone())
-            .await
-            .map_err(|e| TunnelError::Http2(e.to_string()))?;
-        let state = TunnelState::new(promised, Rc::default());
-        let mut watch = Watch::new(connection.ping_pong(), limits, Some(limits.idle));
-        let watched = Rc::clone(&state);
-        let send: Opener = Rc::new(RefCell::new(Some(send)));
-        let opener = Rc::clone(&send);
-        let drive = async move {
-            let result = {
-                let mut connection = pin!(connection);
-                poll_fn(|cx| {
-                    let polled = connection.as_mut().poll(cx).map_err(io::Error::other);
-                    if let Err(error) = send_turn(&io, cx) {
-                        return Poll::Ready(Err(error));
-                    }
-                    if polled.is_ready() {
-                        return polled;
-                    }
-                    // Also once the peer has said GOAWAY: whoever needs a stream goes elsewhere at
-                    // once, instead of being turned away here.
-                    let asked = opener.borrow_mut().as_mut().map(|send| send.poll_ready(cx));
-                    if let Some(Poll::Ready(Err(_))) = asked {
-                        watched.retire();
-                    }
-                    if watched.retired_and_unused() {
-                        opener.take();
-                    }
-                    while let Poll::Ready(verdict) = watch.poll(cx, &watched, io.received()) {
-                        match verdict {
-                            Verdict::Silent => {
-                                watched.set_silent();
-                                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                            }
-                            Verdict::Idle => {
-                                watched.retire();
-                                opener.take();
-                            }
-                        }
-                    }
-                    Poll::Pending
-                })
-                .await
-            };
-            watched.set_closed();
-            result
+        let core: Shared = Rc::new(RefCell::new(Core::new(Role::Client, limits)));
+        let state = TunnelState::new(promised);
+        let driver = Driver::new(io, &core, Watch::new(limits, Some(limits.idle)));
+        let mut client = Client {
+            driver,
+            core: Rc::clone(&core),
+            state: Rc::clone(&state),
+            closing: false,
         };
-        Ok((
-            Self {
-                send,
-                state,
-                pool_streams: limits.pool_streams,
-            },
-            drive,
-        ))
+        let drive = poll_fn(move |cx| client.poll(cx));
+        let tunnel = Self {
+            core,
+            state,
+            pool_streams: limits.pool_streams,
+        };
+        (tunnel, drive)
     }
 
     /// Whether another stream can be opened now.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let limit = self.send.borrow().as_ref().map_or(0, |send| {
-            self.pool_streams.min(send.current_max_send_streams())
-        });
-        self.state.usable() && self.state.streams() < limit
+        let core = self.core.borrow();
+        let limit = self.pool_streams.min(core.allowed());
+        self.state.usable() && self.state.streams() < limit && core.opens()
     }
 
     /// No new streams; the tunnel closes when the last one has ended and its bytes are sent, at
     /// once if there is none.
     pub fn retire(&self) {
         self.state.retire();
-        if self.state.streams() == 0 {
-            self.send.take();
-        }
+        self.core.borrow_mut().wake_driver();
     }
 
     /// The tunnel's shared state.
@@ -161,28 +102,76 @@ impl ClientTunnel {
     /// # Errors
     /// [`TunnelError::Closed`] when the peer is closing the tunnel: nothing was sent, another
     /// tunnel may serve the request.
-    pub async fn open(
+    pub fn open(
         &self,
-        request: Request<()>,
+        head: &ConnectHead<'_>,
         guard: StreamGuard,
     ) -> Result<OpenStream, TunnelError> {
-        let closed = |_| {
+        let Some(id) = self.core.borrow_mut().connect(head) else {
             self.state.retire();
-            TunnelError::Closed
+            return Err(TunnelError::Closed);
         };
-        let opener = self.send.borrow().clone().ok_or(TunnelError::Closed)?;
-        let mut send = opener.ready().await.map_err(closed)?;
-        let (response, send) = send.send_request(request, false).map_err(closed)?;
-        Ok(OpenStream {
-            response,
-            send,
-            guard,
-        })
+        let stream = Handle::new(&self.core, id, Reason::CANCEL);
+        Ok(OpenStream { stream, guard })
     }
 }
 
-impl TunnelState {
-    fn retired_and_unused(&self) -> bool {
-        !self.usable() && self.streams() == 0
+/// A tunnel that was dialled, and what keeps it going.
+struct Client<S> {
+    driver: Driver<S>,
+    core: Shared,
+    state: Rc<TunnelState>,
+    closing: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.poll_turn(cx);
+        if let Poll::Ready(result) = &polled {
+            self.state.set_closed();
+            let over = match result {
+                Ok(()) => Over::Closed,
+                Err(over) => over.again(),
+            };
+            self.driver.end(cx, &over);
+        }
+        polled.map_err(Over::into_io)
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {
+        let read = self.driver.read(cx);
+        {
+            let mut core = self.core.borrow_mut();
+            if let Some(promise) = core.take_promise() {
+                self.state.learn(promise);
+            }
+            if !core.opens() {
+                // Whoever needs a stream goes elsewhere at once, instead of being turned away here.
+                self.state.retire();
+            }
+        }
+        match read {
+            Err(Over::Closed) => return Poll::Ready(Ok(())),
+            other => other?,
+        }
+        match self.driver.watch(cx, &self.state) {
+            Poll::Ready(Verdict::Silent) => {
+                self.state.set_silent();
+                let error = io::Error::new(io::ErrorKind::TimedOut, "the peer went silent");
+                return Poll::Ready(Err(Over::Died(error)));
+            }
+            Poll::Ready(Verdict::Idle) => self.state.retire(),
+            Poll::Pending => {}
+        }
+        if !self.closing && self.state.retired_and_unused() {
+            self.closing = true;
+            self.core.borrow_mut().say_last(Reason::NO_ERROR);
+        }
+        self.driver.write(cx)?;
+        if self.closing {
+            ready!(self.driver.poll_close(cx)).map_err(Over::Died)?;
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
     }
 }

@@ -1,215 +1,159 @@
-//! Keeps one HTTP/2 connection going: polls it, sends once for each turn, watches for silence.
+//! Keeps one connection going: reads, lets what arrived go where it belongs, sends once for each turn, watches for
+//! silence.
 
-use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
+use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
 
-use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
 
-use crate::limits::Limits;
-use crate::promise::{Promise, Promised};
-use crate::record::{Heads, Records, TlsIo};
+use crate::http2::{Broken, Fault, Shared};
+use crate::state::TunnelState;
+use crate::tls::{Opened, TlsIo};
+use crate::watch::{Verdict, Watch};
 
-/// What is known of a tunnel by those who open streams on it.
+/// Plaintext taken in one turn of the event loop, bytes. A peer that never stops sending would keep everybody else on
+/// the thread waiting.
+const TURN: usize = 256 * 1024;
+/// Ciphertext sent in one turn, bytes.
+const SENT: usize = 512 * 1024;
+/// What may wait for a peer that does not read, bytes: data is held back long before.
+const UNREAD: usize = crate::tls::ROOM + (512 << 10);
+
+/// Why a connection is over.
 #[derive(Debug)]
-pub struct TunnelState {
-    streams: Cell<usize>,
-    retired: Cell<bool>,
-    closed: Cell<bool>,
-    silent: Cell<bool>,
-    unused_since: Cell<Option<Instant>>,
-    /// What the peer said on this tunnel, and what it said on any.
-    promise: Cell<Promise>,
-    promised: Promised,
-    /// Our answers that are on their way; used by the accepting side.
-    heads: Rc<Heads>,
+pub(crate) enum Over {
+    /// The peer has closed it.
+    Closed,
+    /// The peer broke the protocol, and was told.
+    Fault(Fault),
+    /// It failed.
+    Died(io::Error),
 }
 
-impl TunnelState {
-    pub(crate) fn new(promised: Promised, heads: Rc<Heads>) -> Rc<Self> {
-        Rc::new(Self {
-            streams: Cell::new(0),
-            retired: Cell::new(false),
-            closed: Cell::new(false),
-            silent: Cell::new(false),
-            unused_since: Cell::new(None),
-            promise: Cell::default(),
-            promised,
-            heads,
-        })
-    }
-
-    /// Streams open now.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.get()
-    }
-
-    /// Whether new streams may be opened.
-    #[must_use]
-    pub fn usable(&self) -> bool {
-        !self.retired.get() && !self.closed.get()
-    }
-
-    /// No new streams; the tunnel closes when the last one ends.
-    pub fn retire(&self) {
-        self.retired.set(true);
-    }
-
-    pub(crate) fn set_closed(&self) {
-        self.closed.set(true);
-    }
-
-    /// The peer no longer answers: what is lost may be its answers.
-    pub(crate) fn set_silent(&self) {
-        self.silent.set(true);
-    }
-
-    pub(crate) const fn was_silent(&self) -> bool {
-        self.silent.get()
-    }
-
-    /// Remembers what an answer of the peer promised.
-    pub(crate) fn learn(&self, promise: Promise) {
-        self.promise.set(promise);
-        self.promised.learn(promise);
-    }
-
-    /// What the peer has promised: on this tunnel, or else on an earlier one.
-    pub(crate) fn promise(&self) -> Promise {
-        match self.promise.get() {
-            Promise::Unknown => self.promised.get(),
-            known => known,
-        }
-    }
-
-    pub(crate) const fn heads(&self) -> &Rc<Heads> {
-        &self.heads
+impl From<Fault> for Over {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
-/// One open stream in the tunnel's count, for as long as it is held.
-#[derive(Debug)]
-pub struct StreamGuard(Rc<TunnelState>);
-
-impl StreamGuard {
-    pub(crate) fn new(state: &Rc<TunnelState>) -> Self {
-        state.streams.set(state.streams.get() + 1);
-        state.unused_since.set(None);
-        Self(Rc::clone(state))
-    }
-
-    pub(crate) const fn state(&self) -> &Rc<TunnelState> {
-        &self.0
-    }
+/// One connection and its core. When it goes, so do the streams.
+pub(crate) struct Driver<S> {
+    io: TlsIo<S>,
+    core: Shared,
+    watch: Watch,
 }
 
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-    }
-}
-
-/// Why the watch ended a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Silent,
-    Idle,
-}
-
-/// Watches one connection for a peer that went silent, and for disuse.
-pub(crate) struct Watch {
-    ping: Option<PingPong>,
-    tick: Pin<Box<Sleep>>,
-    every: Duration,
-    patience: Duration,
-    idle: Option<Duration>,
-    received: u64,
-    /// Set while a ping waits for its answer.
-    asked: Option<Instant>,
-}
-
-impl Watch {
-    pub(crate) fn new(ping: Option<PingPong>, limits: &Limits, idle: Option<Duration>) -> Self {
-        Self {
-            ping,
-            tick: Box::pin(sleep(limits.ping_interval)),
-            every: limits.ping_interval,
-            patience: limits.ping_timeout,
-            idle,
-            received: 0,
-            asked: None,
-        }
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    pub(crate) fn new(io: TlsIo<S>, core: &Shared, watch: Watch) -> Self {
+        let core = Rc::clone(core);
+        Self { io, core, watch }
     }
 
-    /// Ready when the connection must end.
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        state: &TunnelState,
-        received: u64,
-    ) -> Poll<Verdict> {
-        if self.asked.is_some()
-            && let Some(ping) = &mut self.ping
-            && ping.poll_pong(cx).is_ready()
-        {
-            self.asked = None;
-        }
+    /// The beginning of a turn: takes what has arrived.
+    pub(crate) fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        let core = &mut *self.core.borrow_mut();
+        core.begin_turn(cx);
+        let mut taken = 0;
         loop {
-            ready!(self.tick.as_mut().poll(cx));
-            let now = Instant::now();
-            if let Some(verdict) = self.look(now, state, received) {
-                return Poll::Ready(verdict);
+            match self.io.poll_open(cx, core.gather()) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(Over::Died(error)),
+                Poll::Ready(Ok(Opened::End)) => return Err(Over::Closed),
+                Poll::Ready(Ok(Opened::Some)) => {}
             }
-            self.tick.as_mut().reset((now + self.every).into());
+            let (input, pieces) = self.io.pieces();
+            taken += pieces.iter().map(ExactSizeIterator::len).sum::<usize>();
+            core.receive(input, pieces)?;
+            self.io.release();
+            if taken >= TURN {
+                // Others on this thread get their turn first.
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
         }
     }
 
-    fn look(&mut self, now: Instant, state: &TunnelState, received: u64) -> Option<Verdict> {
-        if state.streams() == 0
-            && !state.retired.get()
-            && let Some(idle) = self.idle
-        {
-            match state.unused_since.get() {
-                None => state.unused_since.set(Some(now)),
-                Some(since) if now.duration_since(since) >= idle => return Some(Verdict::Idle),
-                Some(_) => {}
+    /// The end of a turn: sends what has gathered, and lets those go on who waited for that.
+    pub(crate) fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        let core = &mut *self.core.borrow_mut();
+        loop {
+            let sent = self.io.poll_send(cx, core.gather(), SENT);
+            core.open_gates();
+            // What those who got something owe to the peer is told at once.
+            if sent.map_err(Over::Died)?.is_pending() || core.gather().is_empty() {
+                break;
             }
         }
-        if received != self.received {
-            // Whoever sends is alive; there is nothing to ask.
-            self.received = received;
-            return None;
+        core.end_turn();
+        core.grant();
+        if core.gather().waiting() > UNREAD {
+            return Err(Fault::excessive("the peer asks for more than it reads").into());
         }
-        match self.asked {
-            Some(at) if now.duration_since(at) >= self.patience => return Some(Verdict::Silent),
-            Some(_) => {}
-            None => {
-                if let Some(ping) = &mut self.ping
-                    && ping.send_ping(Ping::opaque()).is_ok()
-                {
-                    self.asked = Some(now);
-                }
+        Ok(())
+    }
+
+    /// Whether the peer lives and the connection is of use.
+    pub(crate) fn watch(&mut self, cx: &mut Context<'_>, state: &TunnelState) -> Poll<Verdict> {
+        let core = &mut *self.core.borrow_mut();
+        self.watch.poll(cx, state, core, self.io.received())
+    }
+
+    /// Sends what is left and says that no more will come.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let core = &mut *self.core.borrow_mut();
+        self.io.poll_close(cx, core.gather())
+    }
+
+    /// The connection is over: its streams hear why, and the peer does if it was its fault.
+    pub(crate) fn end(&mut self, cx: &mut Context<'_>, over: &Over) {
+        let core = &mut *self.core.borrow_mut();
+        let why = match over {
+            Over::Closed => {
+                let words = "closed by the peer";
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, words);
+                Broken::Died(Rc::new(error))
             }
-        }
-        None
+            Over::Fault(fault) => {
+                core.say_last(fault.reason());
+                // Whether it still listens does not matter.
+                drop(self.io.poll_close(cx, core.gather()));
+                Broken::Ended(fault.reason())
+            }
+            Over::Died(error) => {
+                let same = io::Error::new(error.kind(), error.to_string());
+                Broken::Died(Rc::new(same))
+            }
+        };
+        core.end(&why);
     }
 }
 
-/// Sends what the connection framed in this turn.
-pub(crate) fn send_turn<S, R>(io: &TlsIo<S, R>, cx: &mut Context<'_>) -> std::io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    R: Records,
-{
-    match io.poll_send(cx) {
-        Poll::Ready(result) => result,
-        // The socket is full; it wakes this task when there is room.
-        Poll::Pending => Ok(()),
+impl<S> Drop for Driver<S> {
+    fn drop(&mut self) {
+        let error = io::Error::new(io::ErrorKind::ConnectionAborted, "cut off");
+        self.core.borrow_mut().end(&Broken::Died(Rc::new(error)));
+    }
+}
+
+impl Over {
+    /// The same once more: errors of the system cannot be copied.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Closed => Self::Closed,
+            Self::Fault(fault) => Self::Fault(*fault),
+            Self::Died(error) => Self::Died(io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            Self::Closed => io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the peer closed the connection while streams were open",
+            ),
+            Self::Fault(fault) => io::Error::new(io::ErrorKind::InvalidData, fault.to_string()),
+            Self::Died(error) => error,
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::http2::Broken;
+
 /// Why a tunnel to a peer could not be made, or a stream on it not opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TunnelError {
@@ -73,5 +75,5 @@ pub enum StreamError {
     Budget,
     /// The tunnel's side failed or was reset.
     #[error("the tunnel's stream failed: {0}")]
-    Tunnel(#[from] h2::Error),
+    Tunnel(#[from] Broken),
 }

@@ -22,8 +22,9 @@
 //! while older bytes kept the answer from leaving. There the application may see the beginning of
 //! a connection twice, the first of which it saw end with a reset.
 
-use bytes::Bytes;
-use h2::{Reason, SendStream};
+use std::io::{self, IoSliceMut};
+
+use crate::http2::Handle;
 
 /// Bytes kept; an application that sends more waits for the answer.
 const BOUND: usize = 64 * 1024;
@@ -31,10 +32,9 @@ const BOUND: usize = 64 * 1024;
 /// What was read from the application of a stream that is not answered.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    pieces: Vec<Bytes>,
-    size: usize,
+    bytes: Vec<u8>,
     ended: bool,
-    /// How many of the pieces have been given to the present stream.
+    /// How much of it has been given to the present stream.
     sent: usize,
     end_sent: bool,
 }
@@ -42,34 +42,51 @@ pub(crate) struct Kept {
 impl Kept {
     /// How many more bytes may be taken from the application.
     pub(crate) const fn room(&self) -> usize {
-        BOUND - self.size
+        BOUND - self.bytes.len()
     }
 
-    /// Adds what was read; nothing is the end.
-    pub(crate) fn push(&mut self, data: Bytes) {
-        self.size += data.len();
-        self.ended |= data.is_empty();
-        if !data.is_empty() {
-            self.pieces.push(data);
+    /// Whether the application has said all it has to say.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Keeps what `read` puts into `room`, which is on its way to the stream.
+    pub(crate) fn take(
+        &mut self,
+        room: &mut [IoSliceMut<'_>],
+        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let n = read(room)?;
+        let mut left = n;
+        for part in room {
+            let took = part.len().min(left);
+            self.bytes.extend_from_slice(&part[..took]);
+            left -= took;
         }
+        self.sent += n;
+        if n == 0 {
+            (self.ended, self.end_sent) = (true, true);
+        }
+        Ok(n)
     }
 
-    /// Gives the stream what it has not got yet. It needs no window: there is room for the bound
-    /// in what the library buffers.
-    pub(crate) fn send(&mut self, stream: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
-        while let Some(piece) = self.pieces.get(self.sent) {
-            stream.send_data(piece.clone(), false)?;
-            self.sent += 1;
+    /// Gives the stream what it has not got yet; whether there was room for all of it.
+    pub(crate) fn send(&mut self, stream: &Handle) -> bool {
+        while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match stream.send_kept(rest) {
+                0 => return false,
+                n => self.sent += n,
+            }
         }
         if self.ended && !self.end_sent {
-            stream.send_data(Bytes::new(), true)?;
+            stream.finish();
             self.end_sent = true;
         }
-        Ok(())
+        true
     }
 
     /// The next stream has got nothing yet.
-    pub(crate) fn begin_again(&mut self) {
+    pub(crate) const fn begin_again(&mut self) {
         self.sent = 0;
         self.end_sent = false;
     }
@@ -77,12 +94,4 @@ impl Kept {
     pub(crate) const fn nothing_sent(&self) -> bool {
         self.sent == 0 && !self.end_sent
     }
-}
-
-/// Whether the peer has said that it did not look at the stream.
-pub(crate) fn not_processed(error: &h2::Error) -> bool {
-    // The library fails a stream with the peer's GOAWAY only if its number is above the last that
-    // the peer names; those below live on.
-    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
-    error.is_remote() && (error.is_go_away() || refused)
 }

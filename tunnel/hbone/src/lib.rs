@@ -17,29 +17,31 @@ mod client;
 mod connect;
 mod driver;
 mod error;
-mod gather;
-mod handshake;
+mod hpack;
+mod http2;
 mod kept;
 mod limits;
 mod promise;
 mod pump;
-mod record;
 mod relay;
 mod server;
+mod state;
+mod tls;
 mod turn;
+mod watch;
 
 pub use app::{AppStream, disarm};
 pub use client::{ClientTunnel, OpenStream};
-pub use connect::{Baggage, ConnectHead, connect_request};
-pub use driver::{StreamGuard, TunnelState};
+pub use connect::ConnectHead;
 pub use error::{StreamError, TunnelError};
-pub use handshake::{ClientTls, ServerTls, accept, connect};
+pub use http2::{Asked, Broken, Reason};
 pub use limits::Limits;
 pub use promise::{ANSWER_FIRST, Promised};
 pub use pump::{Meter, Pump, Pumped};
-pub use record::{Answered, Records, TlsIo};
 pub use relay::Relay;
 pub use server::{Accepted, Incoming, serve};
+pub use state::{StreamGuard, TunnelState};
+pub use tls::{TlsIo, accept, connect};
 
 #[cfg(test)]
 mod tests;

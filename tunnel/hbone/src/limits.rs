@@ -18,8 +18,6 @@ pub struct Limits {
     pub pool_streams: usize,
     /// Header block of one request, bytes after decompression. A CONNECT needs a few hundred.
     pub header_list: u32,
-    /// Bytes of one stream that wait here for the peer's window.
-    pub send_buffer: usize,
     /// TCP connection established within, for tunnels and for the application.
     pub connect_timeout: Duration,
     /// TLS handshake and HTTP/2 preface complete within.
@@ -45,7 +43,6 @@ impl Default for Limits {
             max_streams: 200,
             pool_streams: 100,
             header_list: 16 << 10,
-            send_buffer: 512 << 10,
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(10),
@@ -54,15 +51,5 @@ impl Default for Limits {
             pending_resets: 20,
             local_resets: 256,
         }
-    }
-}
-
-impl Limits {
-    /// Small DATA frames that may wait unread, in the units of HTTP/2's frame budget (the charge
-    /// of one frame is what it falls short of 256 bytes). Streams are drained into buffers of
-    /// their own as soon as data arrives, so only what arrives within one turn is ever charged.
-    #[must_use]
-    pub const fn frame_budget(&self) -> usize {
-        self.tunnel_window as usize / 2
     }
 }

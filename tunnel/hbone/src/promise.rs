@@ -3,12 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
 /// In a 200: "what you send on this stream is given to the application only after this answer has
 /// been handed to the kernel". The value is `1`; others promise nothing.
-pub const ANSWER_FIRST: HeaderName = HeaderName::from_static("x-ambient-answer-first");
-const YES: HeaderValue = HeaderValue::from_static("1");
+pub const ANSWER_FIRST: &str = "x-ambient-answer-first";
+pub(crate) const YES: &str = "1";
 
 /// What is known of a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,18 +21,21 @@ pub(crate) enum Promise {
 }
 
 impl Promise {
-    /// What an answer promises.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        if headers.get(ANSWER_FIRST) == Some(&YES) {
+    /// What is known after one more field of an answer.
+    pub(crate) fn with(self, name: &[u8], value: &[u8]) -> Self {
+        if name == ANSWER_FIRST.as_bytes() && value == YES.as_bytes() {
             Self::AnswersFirst
         } else {
-            Self::Nothing
+            self
         }
     }
 
-    /// Promises in an answer of ours what [`crate::Pump::serve`] keeps.
-    pub(crate) fn give(headers: &mut HeaderMap) {
-        headers.insert(ANSWER_FIRST, YES);
+    /// What is known after an answer's last field.
+    pub(crate) const fn answered(self) -> Self {
+        match self {
+            Self::Unknown => Self::Nothing,
+            known => known,
+        }
     }
 }
 

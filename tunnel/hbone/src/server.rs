@@ -1,65 +1,65 @@
 //! The accepting side of a tunnel.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
-use http::{Request, Response};
-use rustls::server::UnbufferedServerConnection;
+use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::driver::{StreamGuard, TunnelState, Verdict, Watch, send_turn};
+use crate::driver::{Driver, Over};
 use crate::error::TunnelError;
+use crate::http2::{Asked, Broken, Core, Handle, Reason, Role, Shared};
 use crate::limits::Limits;
-use crate::promise::{Promise, Promised};
-use crate::record::{Answered, Heads, TlsIo};
+use crate::promise::Promised;
+use crate::state::{StreamGuard, TunnelState};
+use crate::tls::TlsIo;
+use crate::watch::Watch;
 
-/// A request that arrived on a tunnel.
+/// A request that arrived on a tunnel. If nobody answers it (the pod leaves, the process ends) the peer is told that
+/// nothing was done with it, and may try elsewhere.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The request; its body carries the peer's bytes.
-    pub request: Request<RecvStream>,
-    /// The way to answer.
-    pub respond: SendResponse<Bytes>,
+    /// The request.
+    pub asked: Asked,
+    stream: Handle,
     /// Counts the stream while it is held.
-    pub guard: StreamGuard,
+    guard: StreamGuard,
 }
 
 /// A request that was answered with 200; its bytes go to an application once the answer is out.
 #[derive(Debug)]
 pub struct Accepted {
-    pub(crate) body: RecvStream,
-    pub(crate) send: SendStream<Bytes>,
-    pub(crate) answer: Answered,
+    pub(crate) stream: Handle,
     pub(crate) guard: StreamGuard,
 }
 
-impl Accepted {
+impl Incoming {
     /// Answers 200, with the promise that the answer is out before the application gets a byte.
     ///
     /// # Errors
     /// The peer has reset the stream meanwhile: nobody waits for an answer.
-    pub fn answer(
-        respond: &mut SendResponse<Bytes>,
-        body: RecvStream,
-        guard: StreamGuard,
-        mut response: Response<()>,
-    ) -> Result<Self, h2::Error> {
-        Promise::give(response.headers_mut());
-        let answer = guard.state().heads().expect(respond.stream_id().as_u32());
-        let send = respond.send_response(response, false)?;
-        Ok(Self {
-            body,
-            send,
-            answer,
-            guard,
+    pub fn accept(self, baggage: Option<&HeaderValue>) -> Result<Accepted, Broken> {
+        self.stream.accept(baggage)?;
+        Ok(Accepted {
+            stream: self.stream,
+            guard: self.guard,
         })
+    }
+
+    /// Whether the peer has sent all it has to send.
+    #[cfg(test)]
+    pub(crate) fn is_all_here(&self) -> bool {
+        self.stream.peer_has_ended()
+    }
+
+    /// Answers with another status.
+    pub fn refuse(self, status: StatusCode) {
+        self.stream.refuse(status);
     }
 }
 
@@ -71,7 +71,7 @@ impl Accepted {
 /// # Errors
 /// When the peer breaks the protocol, goes silent, or the connection fails.
 pub async fn serve<S>(
-    io: TlsIo<S, UnbufferedServerConnection>,
+    io: TlsIo<S>,
     limits: &Limits,
     drain: impl Future<Output = ()>,
     end: impl Future<Output = ()>,
@@ -80,87 +80,125 @@ pub async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let heads = Rc::<Heads>::default();
-    io.watch(&heads);
+    let core: Shared = Rc::new(RefCell::new(Core::new(Role::Server, limits)));
+    let mut server = Server {
+        driver: Driver::new(io, &core, Watch::new(limits, None)),
+        core,
+        state: TunnelState::new(Promised::default()),
+        // A stream that the peer resets is off the protocol's count at once, while what was begun for
+        // it here goes on for a while. Without a count of our own a peer could begin any number.
+        bound: limits.max_streams as usize * 2,
+        draining: false,
+        ending: false,
+    };
     // Boxed: a tunnel does not carry it along.
-    let mut connection = Box::pin(preface(&io, limits)).await?;
-    let state = TunnelState::new(Promised::default(), heads);
-    // A stream that the peer resets is off the protocol's count at once, while what was begun for
-    // it here goes on for a while. Without a count of our own a peer could begin any number.
-    let bound = limits.max_streams as usize * 2;
-    let mut watch = Watch::new(connection.ping_pong(), limits, None);
+    Box::pin(server.settle(limits, &mut handle)).await?;
     let (mut drain, mut end) = (pin!(drain), pin!(end));
-    let (mut draining, mut ending) = (false, false);
     poll_fn(|cx| {
-        if !draining && drain.as_mut().poll(cx).is_ready() {
-            draining = true;
-            connection.graceful_shutdown();
-        }
-        if !ending && end.as_mut().poll(cx).is_ready() {
-            (draining, ending) = (true, true);
-            connection.abrupt_shutdown(Reason::NO_ERROR);
-        }
-        let ended = loop {
-            match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((_, mut respond)))) if state.streams() >= bound => {
-                    respond.send_reset(Reason::REFUSED_STREAM);
-                }
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    handle(Incoming {
-                        request,
-                        respond,
-                        guard: StreamGuard::new(&state),
-                    });
-                }
-                Poll::Ready(Some(Err(error))) => break Some(Err(io::Error::other(error))),
-                Poll::Ready(None) => break Some(Ok(())),
-                Poll::Pending => break None,
-            }
-        };
-        send_turn(&io, cx)?;
-        if let Some(result) = ended {
-            return Poll::Ready(result);
-        }
-        match watch.poll(cx, &state, io.received()) {
-            Poll::Ready(Verdict::Silent | Verdict::Idle) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the peer went silent",
-            ))),
-            Poll::Pending => Poll::Pending,
-        }
+        server.draining |= !server.draining && drain.as_mut().poll(cx).is_ready();
+        server.ending |= !server.ending && end.as_mut().poll(cx).is_ready();
+        server.poll(cx, &mut handle)
     })
     .await
-    .map_err(|e: io::Error| TunnelError::Http2(e.to_string()))
+    .map_err(|error: io::Error| TunnelError::Http2(error.to_string()))
 }
 
-/// Exchanges settings.
-async fn preface<S>(
-    io: &TlsIo<S, UnbufferedServerConnection>,
-    limits: &Limits,
-) -> Result<Connection<TlsIo<S, UnbufferedServerConnection>, Bytes>, TunnelError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut builder = Builder::new();
-    builder
-        .initial_window_size(limits.stream_window)
-        .initial_connection_window_size(limits.tunnel_window)
-        .max_frame_size(limits.max_frame)
-        .max_header_list_size(limits.header_list)
-        .max_concurrent_streams(limits.max_streams)
-        .max_send_buffer_size(limits.send_buffer)
-        .max_local_error_reset_streams(Some(limits.local_resets))
-        .max_pending_accept_reset_streams(limits.pending_resets)
-        .data_frame_budget(limits.frame_budget());
-    let mut handshake = pin!(builder.handshake::<_, Bytes>(io.clone()));
-    let flushed = poll_fn(|cx| {
-        let polled = handshake.as_mut().poll(cx);
-        // A connection that fails here fails the handshake too, with a better reason.
-        send_turn(io, cx).ok();
-        polled
-    });
-    timeout(limits.handshake_timeout, flushed)
-        .await
-        .map_err(|_| TunnelError::HandshakeTimeout)?
-        .map_err(|e| TunnelError::Http2(e.to_string()))
+struct Server<S> {
+    driver: Driver<S>,
+    core: Shared,
+    state: Rc<TunnelState>,
+    bound: usize,
+    draining: bool,
+    ending: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
+    /// Exchanges settings.
+    async fn settle(
+        &mut self,
+        limits: &Limits,
+        handle: &mut impl FnMut(Incoming),
+    ) -> Result<(), TunnelError> {
+        let settled = poll_fn(|cx| {
+            let polled = self.poll(cx, handle);
+            if polled.is_pending() && self.core.borrow().is_settled() {
+                // What else there is to do is done by whoever polls next.
+                cx.waker().wake_by_ref();
+                return Poll::Ready(Ok(()));
+            }
+            polled
+        });
+        timeout(limits.handshake_timeout, settled)
+            .await
+            .map_err(|_| TunnelError::HandshakeTimeout)?
+            .map_err(|error| TunnelError::Http2(error.to_string()))
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: &mut impl FnMut(Incoming),
+    ) -> Poll<io::Result<()>> {
+        let polled = self.poll_turn(cx, handle);
+        if let Poll::Ready(result) = &polled {
+            self.state.set_closed();
+            let over = match result {
+                Ok(()) => Over::Closed,
+                Err(over) => over.again(),
+            };
+            self.driver.end(cx, &over);
+        }
+        polled.map_err(Over::into_io)
+    }
+
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: &mut impl FnMut(Incoming),
+    ) -> Poll<Result<(), Over>> {
+        let read = self.driver.read(cx);
+        self.hand_out(handle);
+        match read {
+            Err(Over::Closed) if !self.core.borrow().has_streams() => return Poll::Ready(Ok(())),
+            other => other?,
+        }
+        {
+            let mut core = self.core.borrow_mut();
+            if self.draining {
+                core.say_goodbye();
+            }
+            if self.ending {
+                core.say_last(Reason::NO_ERROR);
+            }
+        }
+        if self.driver.watch(cx, &self.state).is_ready() {
+            let error = io::Error::new(io::ErrorKind::TimedOut, "the peer went silent");
+            return Poll::Ready(Err(Over::Died(error)));
+        }
+        self.driver.write(cx)?;
+        if self.ending || self.core.borrow().is_served() {
+            ready!(self.driver.poll_close(cx)).map_err(Over::Died)?;
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
+    fn hand_out(&mut self, handle: &mut impl FnMut(Incoming)) {
+        loop {
+            let asked = self.core.borrow_mut().take_asked();
+            let Some((id, asked)) = asked else {
+                return;
+            };
+            let stream = Handle::new(&self.core, id, Reason::REFUSED_STREAM);
+            if self.state.streams() >= self.bound {
+                // Not processed, the peer hears as this is dropped.
+                continue;
+            }
+            handle(Incoming {
+                asked,
+                stream,
+                guard: StreamGuard::new(&self.state),
+            });
+        }
+    }
 }

@@ -1,25 +1,23 @@
 //! Two tunnels' ends over loopback TCP with real certificates.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Response, StatusCode};
-use rustls::client::UnbufferedClientConnection;
-use rustls::server::UnbufferedServerConnection;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 use tunnel_credentials::{Certificate, CredentialSettings, Credentials, TestAuthority};
 use tunnel_model::Identity;
 
+use crate::http2::News;
 use crate::{
-    Accepted, AppStream, ClientTunnel, ConnectHead, Incoming, Limits, Meter, Promised, Pump,
-    Pumped, StreamError, TlsIo, connect_request,
+    AppStream, Broken, ClientTunnel, ConnectHead, Incoming, Limits, Meter, Promised, Pump, Pumped,
+    Reason, StreamError,
 };
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,25 +101,17 @@ async fn tunnel_over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         "server"
     );
     let promised = Promised::default();
-    let (tunnel, drive) = ClientTunnel::start(io, &limits, promised).await.unwrap();
+    let (tunnel, drive) = ClientTunnel::start(io, &limits, promised);
     spawn_local(drive);
     tunnel
 }
 
 pub(super) async fn deliver(incoming: Incoming, app: SocketAddr) {
-    let Incoming {
-        request,
-        mut respond,
-        guard,
-    } = incoming;
-    let mut response = Response::new(());
-    if request.uri().authority().unwrap().port_u16() == Some(401) {
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        respond.send_response(response, true).unwrap();
+    if incoming.asked.authority.ends_with(":401") {
+        incoming.refuse(StatusCode::UNAUTHORIZED);
         return;
     }
-    let body = request.into_body();
-    let accepted = Accepted::answer(&mut respond, body, guard, response).unwrap();
+    let accepted = incoming.accept(None).unwrap();
     let app = AppStream::arm(TcpStream::connect(app).await.unwrap()).unwrap();
     Pump::serve(app, accepted, Bytes::default()).await;
 }
@@ -140,8 +130,7 @@ pub(super) fn head(port: u16) -> ConnectHead<'static> {
 /// Opens a stream for a new application connection; gives the application's end and the pump.
 pub(super) async fn opened(tunnel: &ClientTunnel, port: u16) -> (TcpStream, Pump<Bytes>) {
     let (app, near) = pair().await;
-    let request = connect_request(&head(port)).unwrap();
-    let open = tunnel.open(request, tunnel.reserve()).await.unwrap();
+    let open = tunnel.open(&head(port), tunnel.reserve()).unwrap();
     let near = AppStream::arm(near).unwrap();
     (app, Pump::call(near, open, Bytes::default()))
 }
@@ -373,73 +362,28 @@ fn what_a_reset_stream_began_still_counts() {
         let tunnel = tunnel_to(limits, move |incoming| slow.borrow_mut().push(incoming)).await;
         for _ in 0..8 {
             let before = begun.borrow().len();
-            let request = connect_request(&head(80)).unwrap();
-            let open = tunnel.open(request, tunnel.reserve()).await.unwrap();
+            let open = tunnel.open(&head(80), tunnel.reserve()).unwrap();
             while begun.borrow().len() == before {
                 tokio::task::yield_now().await;
             }
             // The peer takes it back, and the protocol counts it no more.
             drop(open);
         }
-        let request = connect_request(&head(80)).unwrap();
-        let open = tunnel.open(request, tunnel.reserve()).await.unwrap();
-        let refused = open.response.await.unwrap_err();
-        assert_eq!(refused.reason(), Some(h2::Reason::REFUSED_STREAM));
+        let open = tunnel.open(&head(80), tunnel.reserve()).unwrap();
+        let refused = std::future::poll_fn(|cx| match open.stream.news(cx) {
+            News::Broken(broken) => Poll::Ready(broken),
+            _ => Poll::Pending,
+        });
+        let refused = refused.await;
+        assert!(
+            matches!(refused, Broken::Reset(Reason::REFUSED_STREAM)),
+            "{refused}"
+        );
         assert_eq!(begun.borrow().len(), 8);
         begun.borrow_mut().clear();
-        let request = connect_request(&head(80)).unwrap();
-        let _open = tunnel.open(request, tunnel.reserve()).await.unwrap();
+        let _open = tunnel.open(&head(80), tunnel.reserve()).unwrap();
         while begun.borrow().is_empty() {
             tokio::task::yield_now().await;
-        }
-    });
-}
-
-/// Both ends of an established TLS connection, each way with room for so many bytes.
-async fn pipe(
-    room: usize,
-) -> (
-    TlsIo<DuplexStream, UnbufferedClientConnection>,
-    TlsIo<DuplexStream, UnbufferedServerConnection>,
-) {
-    let authority = Arc::new(TestAuthority::new("test"));
-    let (client, server) = (
-        certificate(&authority, "client").await,
-        certificate(&authority, "server").await,
-    );
-    let (near, far) = tokio::io::duplex(room);
-    let peer = "127.0.0.1".parse().unwrap();
-    let (near, far) = tokio::join!(
-        crate::connect(near, peer, Arc::clone(&client.client), PATIENCE),
-        crate::accept(far, Arc::clone(&server.server), PATIENCE),
-    );
-    (near.unwrap().0, far.unwrap().0)
-}
-
-#[test]
-fn a_connection_that_never_catches_up_keeps_only_what_is_not_sent() {
-    run(async {
-        let (mut near, mut far) = pipe(64 << 10).await;
-        spawn_local(async move {
-            let mut room = vec![0; 64 << 10];
-            while far.read(&mut room).await.is_ok_and(|n| n > 0) {
-                // One turn of the event loop is over.
-                std::future::poll_fn(|cx| far.poll_send(cx)).await.unwrap();
-            }
-        });
-        let piece = vec![5; 64 << 10];
-        for _ in 0..300 {
-            near.write_all(&piece).await.unwrap();
-            // A turn ends, whether or not the peer has taken all of it.
-            std::future::poll_fn(|cx| {
-                if let Poll::Ready(sent) = near.poll_send(cx) {
-                    sent.unwrap();
-                }
-                Poll::Ready(())
-            })
-            .await;
-            let room = near.room_sealed();
-            assert!(room <= 4 << 20, "{room} bytes");
         }
     });
 }
@@ -466,27 +410,5 @@ fn a_tunnel_whose_peer_drains_takes_no_new_streams_and_keeps_the_old() {
         app.read_to_end(&mut back).await.unwrap();
         assert_eq!(back, b"hello");
         done.await.unwrap().unwrap();
-    });
-}
-
-#[test]
-fn a_socket_that_takes_everything_does_not_keep_the_thread() {
-    run(async {
-        let (mut near, _far) = pipe(64 << 20).await;
-        let piece = vec![5; 64 << 10];
-        for _ in 0..3 {
-            let mut written = 0;
-            std::future::poll_fn(|cx| {
-                while let Poll::Ready(n) = Pin::new(&mut near).poll_write(cx, &piece) {
-                    written += n.unwrap();
-                    assert!(written < 16 << 20, "it takes all in one turn");
-                }
-                assert!(near.poll_send(cx).is_ready(), "there is room for all");
-                Poll::Ready(())
-            })
-            .await;
-            // Twice what is gathered, and what the end of the turn sends.
-            assert!((1 << 20..=3 << 19).contains(&written), "{written}");
-        }
     });
 }
