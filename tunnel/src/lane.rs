@@ -5,20 +5,32 @@
 //! tasks take turns as ever.
 //!
 //! ```text
-//! thread: event loop ─► lane a: up to 61 of its tasks ─► lane b ─► … ─► event loop ─► …
+//! thread: event loop ─► lane a: up to 61 of its tasks, or 64 KiB ─► lane b ─► … ─► event loop ─► …
 //! ```
 //!
-//! A lane that has more to do waits until the event loop has been asked what is new: what a quiet pod
+//! A lane that is alone has longer turns (`tunnel-hbone`'s `turn`). One that has more to do waits until the event loop has been asked what is new: what a quiet pod
 //! waits for would not be seen otherwise.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::task::{LocalEnterGuard, LocalSet, yield_now};
+use tokio::time::Instant;
+use tunnel_hbone::LaneTurn;
+
+/// A lane is alone once no other has had a turn for so long.
+const ALONE: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// The lane that had the latest turn on this thread, and when another had one.
+    static LATEST: Cell<(usize, Option<Instant>)> = const { Cell::new((0, None)) };
+}
 
 /// The tasks of one pod on one thread; a future that ends with the last of them.
 #[derive(Debug)]
@@ -44,14 +56,30 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Whether no other lane of the thread has had a turn lately; this one has one now.
+    fn is_alone(&self, now: Instant) -> bool {
+        let own = Arc::as_ptr(&self.signal) as usize;
+        let (latest, mut others) = LATEST.get();
+        if latest != own {
+            // The first of all has no other before it.
+            others = (latest != 0).then_some(now);
+            LATEST.set((own, others));
+        }
+        others.is_none_or(|others| now.duration_since(others) >= ALONE)
+    }
+}
+
 impl Future for Lane {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.signal.thread.register(cx.waker());
         self.signal.stage.store(AT_WORK, Ordering::SeqCst);
+        let turn = LaneTurn::begin(self.is_alone(Instant::now()));
         let Self { tasks, waker, .. } = &mut *self;
         let polled = Pin::new(tasks).poll(&mut Context::from_waker(waker));
+        drop(turn);
         let more = self.signal.stage.swap(IDLE, Ordering::SeqCst) == MORE;
         if polled.is_pending() && more {
             // It wakes whoever polls it after the event loop's turn, and is never ready the first time.
@@ -156,6 +184,20 @@ mod tests {
             }
             drop(near);
             echo.await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_lane_is_alone_when_no_other_has_had_a_turn_lately() {
+        on_a_thread(async {
+            let [one, other] = [Lane::new(), Lane::new()];
+            let now = Instant::now();
+            assert!(one.is_alone(now));
+            assert!(one.is_alone(now));
+            assert!(!other.is_alone(now));
+            assert!(!one.is_alone(now));
+            assert!(!one.is_alone(now + ALONE / 2));
+            assert!(one.is_alone(now + ALONE));
         });
     }
 

@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tunnel_decide::Refusal;
+use tunnel_hbone::Spread;
 
 use crate::standing::Standing;
 
@@ -17,29 +17,8 @@ use crate::standing::Standing;
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     next: Cell<u64>,
-    tasks: RefCell<HashMap<u64, Place, BuildHasherDefault<Number>>>,
+    tasks: RefCell<HashMap<u64, Place, Spread>>,
     room: Notify,
-}
-
-/// Spreads numbers that are given in a row, by nobody but us: no peer chooses any of them.
-#[derive(Default)]
-struct Number(u64);
-
-impl Hasher for Number {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The golden ratio's fraction (Knuth, TAOCP 6.4): neighbours land far apart, in all bits.
-        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
 }
 
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -14,10 +15,17 @@ use tunnel_hbone::{ClientTunnel, Promised, StreamGuard, TunnelError};
 use tunnel_model::{Identity, NextHop};
 
 /// What makes two connections fit for one tunnel, besides the pod.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PoolKey {
     pub next_hop: NextHop,
     pub expected: Arc<[Identity]>,
+}
+
+/// By address alone: few addresses belong to more than one identity, and those are long.
+impl Hash for PoolKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.next_hop.hash(state);
+    }
 }
 
 /// Peers of which is remembered what they promised, without a tunnel to them.
@@ -104,11 +112,9 @@ impl Pool {
 
     fn find(&self, key: &PoolKey) -> Found {
         let mut slots = self.slots.borrow_mut();
-        if !slots.contains_key(key) {
-            slots.insert(key.clone(), Slot::default());
-        }
-        let Some(slot) = slots.get_mut(key) else {
-            unreachable!("inserted above")
+        let slot = match slots.get_mut(key) {
+            Some(slot) => slot,
+            None => slots.entry(key.clone()).or_default(),
         };
         slot.tunnels.retain(|t| t.state().usable());
         if let Some(tunnel) = slot.tunnels.iter().find(|t| t.has_room()) {

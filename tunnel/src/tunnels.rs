@@ -30,14 +30,26 @@ pub(crate) async fn open(
 ) -> Result<OpenStream, TunnelError> {
     let mut last = TunnelError::Closed;
     for _ in 0..TRIES {
-        let (tunnel, guard) = pod.pool.tunnel(key, || reach(pod, key)).await?;
-        match tunnel.open(head, guard) {
+        let opened = if pod.context.settings.limits.pool_streams == 1 {
+            alone(&reach(pod, key).await?, head)
+        } else {
+            let (tunnel, guard) = pod.pool.tunnel(key, || reach(pod, key)).await?;
+            tunnel.open(head, guard)
+        };
+        match opened {
             // Nothing has been sent: the next tunnel serves it as well.
             Err(TunnelError::Closed) => last = TunnelError::Closed,
             other => return other,
         }
     }
     Err(last)
+}
+
+/// Opens the one stream of a tunnel that ends with it.
+fn alone(tunnel: &ClientTunnel, head: &ConnectHead<'_>) -> Result<OpenStream, TunnelError> {
+    let opened = tunnel.open(head, tunnel.reserve());
+    tunnel.retire();
+    opened
 }
 
 /// Makes a tunnel. A peer that has answered before and now refuses or cuts off connections is

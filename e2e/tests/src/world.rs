@@ -213,6 +213,31 @@ impl Pod {
     }
 }
 
+impl Pod {
+    /// Tunnels that it has to peers, as the kernel sees them.
+    ///
+    /// # Errors
+    /// The kernel's list cannot be read.
+    pub fn tunnels(&self) -> Result<usize> {
+        let read = |file| std::fs::read_to_string(file).context(file);
+        let tables = self.netns.run(|| {
+            let table = read("/proc/thread-self/net/tcp")?;
+            anyhow::Ok(table + &read("/proc/thread-self/net/tcp6")?)
+        })??;
+        Ok(tables.lines().filter(|line| is_tunnel(line)).count())
+    }
+}
+
+/// Whether a line of `/proc/net/tcp` is an open connection to a peer's tunnel.
+fn is_tunnel(line: &str) -> bool {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let [_, _, remote, "01", ..] = fields[..] else {
+        return false;
+    };
+    let port = remote.rsplit_once(':').map(|(_, port)| port);
+    port.and_then(|port| u16::from_str_radix(port, 16).ok()) == Some(15008)
+}
+
 /// The mesh's ports that something listens on in the namespace of this thread.
 pub(crate) fn mesh_listeners() -> Result<Vec<u16>> {
     let mut ports = Vec::new();

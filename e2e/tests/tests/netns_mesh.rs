@@ -23,6 +23,13 @@ struct Shop {
 
 impl Shop {
     fn open(extend: impl FnOnce(Mesh, &Pod, &Pod) -> Mesh) -> Result<Self> {
+        Self::open_with(&json!({}), extend)
+    }
+
+    fn open_with(
+        settings: &serde_json::Value,
+        extend: impl FnOnce(Mesh, &Pod, &Pod) -> Mesh,
+    ) -> Result<Self> {
         let world = World::new()?;
         let client = world.pod(Mesh::NAMESPACE, "client")?;
         let server = world.pod(Mesh::NAMESPACE, "server")?;
@@ -35,7 +42,7 @@ impl Shop {
             &[&server],
         );
         let mesh = extend(mesh, &client, &server);
-        let agents = Agent::of_two_nodes(&world, &mesh, &json!({}), [&client, &server])?;
+        let agents = Agent::of_two_nodes(&world, &mesh, settings, [&client, &server])?;
         Ok(Self {
             agents,
             client,
@@ -279,4 +286,27 @@ fn nothing_is_let_into_a_pod_whose_policies_are_not_known_yet() {
         waiting.join().unwrap().unwrap();
     });
     assert_eq!(app.connections(), 1);
+}
+
+#[test]
+fn a_tunnel_for_each_connection_ends_with_it() {
+    for (streams, expected) in [(1, 3), (100, 1)] {
+        let shop =
+            Shop::open_with(&json!({ "poolMaxStreams": streams }), |mesh, _, _| mesh).unwrap();
+        let _server = shop.serve(8080, Kind::Echo);
+        let calls: Vec<_> = (0..3)
+            .map(|_| app::connect(&shop.client, shop.server.at(8080)).unwrap())
+            .collect();
+        for call in &calls {
+            app::exchange(call, b"there?").unwrap();
+        }
+        assert_eq!(shop.client.tunnels().unwrap(), expected);
+        drop(calls);
+        let left = usize::from(streams != 1);
+        e2e_tests::until("tunnels end with their connections", || {
+            anyhow::ensure!(shop.client.tunnels()? == left);
+            Ok(())
+        })
+        .unwrap();
+    }
 }

@@ -239,7 +239,8 @@ settings! {
     /// Streams a peer may open in one tunnel to a pod of this node.
     max_streams_per_tunnel "maxStreamsPerTunnel": u32 =
         Default::Is("200"), Limits::Span("1", "10000"), "streams";
-    /// Streams a pod of this node opens in one tunnel before it takes another.
+    /// Streams a pod of this node opens in one tunnel before it takes another; 1 makes a tunnel for each
+    /// connection, which ends with it.
     pool_max_streams "poolMaxStreams": u32 =
         Default::Is("100"), Limits::Span("1", "10000"), "streams";
     /// Bytes a peer may send in one stream before it must wait for the receiver.

@@ -6,7 +6,7 @@
 //! ```
 
 use std::cell::Cell;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -26,7 +26,6 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct AppStream {
     stream: TcpStream,
-    read_at_once: Cell<bool>,
     write_at_once: Cell<bool>,
 }
 
@@ -36,7 +35,6 @@ impl AppStream {
     pub const fn accepted(stream: TcpStream) -> Self {
         Self {
             stream,
-            read_at_once: Cell::new(true),
             write_at_once: Cell::new(false),
         }
     }
@@ -46,7 +44,6 @@ impl AppStream {
     pub const fn made(stream: TcpStream) -> Self {
         Self {
             stream,
-            read_at_once: Cell::new(false),
             write_at_once: Cell::new(true),
         }
     }
@@ -59,7 +56,6 @@ impl AppStream {
         stream.set_zero_linger()?;
         Ok(Self {
             stream,
-            read_at_once: Cell::new(false),
             write_at_once: Cell::new(false),
         })
     }
@@ -72,9 +68,6 @@ impl AppStream {
 
     /// Whether there may be something to read: cheap, and asks nobody.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.read_at_once.get() {
-            return Poll::Ready(Ok(()));
-        }
         self.stream.poll_read_ready(cx)
     }
 
@@ -83,12 +76,6 @@ impl AppStream {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when there is nothing now, and what the kernel says.
     pub(crate) fn try_take(&self, room: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        if self.read_at_once.take() {
-            let outcome = (&*SockRef::from(&self.stream)).read_vectored(room);
-            if decided(&outcome) {
-                return outcome;
-            }
-        }
         let offered: usize = room.iter().map(|part| part.len()).sum();
         let n = self.stream.try_read_vectored(room)?;
         if 0 < n && n < offered {
@@ -177,13 +164,6 @@ impl AsyncRead for AppStream {
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read_at_once.take() {
-            let socket = SockRef::from(&self.stream);
-            let outcome = (&*socket).read(room.initialize_unfilled());
-            if decided(&outcome) {
-                return Poll::Ready(outcome.map(|n| room.advance(n)));
-            }
-        }
         Pin::new(&mut self.stream).poll_read(cx, room)
     }
 }

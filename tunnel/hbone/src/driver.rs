@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::http2::{Broken, Fault, Shared};
+use crate::http2::{Broken, Fault, Reason, Shared};
 use crate::state::TunnelState;
 use crate::tls::{Opened, TlsIo};
+use crate::turn;
 use crate::watch::{Verdict, Watch};
 
 /// Plaintext taken in one turn of the event loop, bytes. A peer that never stops sending would keep everybody else on
@@ -42,35 +43,48 @@ pub(crate) struct Driver<S> {
     io: TlsIo<S>,
     core: Shared,
     watch: Watch,
+    /// More has arrived than was read in the latest turn.
+    behind: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     pub(crate) fn new(io: TlsIo<S>, core: &Shared, watch: Watch) -> Self {
         let core = Rc::clone(core);
-        Self { io, core, watch }
+        let behind = false;
+        Self {
+            io,
+            core,
+            watch,
+            behind,
+        }
     }
 
     /// The beginning of a turn: takes what has arrived.
     pub(crate) fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
         let core = &mut *self.core.borrow_mut();
         core.begin_turn(cx);
+        let most = TURN.min(turn::left());
         let mut taken = 0;
+        self.behind = false;
         loop {
-            match self.io.poll_open(cx, core.gather()) {
+            if taken >= most {
+                self.behind = true;
+                // Others on this thread get their turn first.
+                turn::later(cx);
+                return Ok(());
+            }
+            match self.io.poll_open(cx, core.gather(), most - taken) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(error)) => return Err(Over::Died(error)),
                 Poll::Ready(Ok(Opened::End)) => return Err(Over::Closed),
                 Poll::Ready(Ok(Opened::Some)) => {}
             }
             let (input, pieces) = self.io.pieces();
-            taken += pieces.iter().map(ExactSizeIterator::len).sum::<usize>();
+            let some = pieces.iter().map(ExactSizeIterator::len).sum::<usize>();
+            taken += some;
+            turn::moved(some);
             core.receive(input, pieces)?;
             self.io.release();
-            if taken >= TURN {
-                // Others on this thread get their turn first.
-                cx.waker().wake_by_ref();
-                return Ok(());
-            }
         }
     }
 
@@ -78,7 +92,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     pub(crate) fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
         let core = &mut *self.core.borrow_mut();
         loop {
+            let before = core.gather().waiting();
             let sent = self.io.poll_send(cx, core.gather(), SENT);
+            turn::moved(before.saturating_sub(core.gather().waiting()));
             core.open_gates();
             // What those who got something owe to the peer is told at once.
             if sent.map_err(Over::Died)?.is_pending() || core.gather().is_empty() {
@@ -95,6 +111,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Whether the peer lives and the connection is of use.
     pub(crate) fn watch(&mut self, cx: &mut Context<'_>, state: &TunnelState) -> Poll<Verdict> {
+        if self.behind {
+            // A sign of life may be in what was not read, and the next turn comes at once.
+            return Poll::Pending;
+        }
         let core = &mut *self.core.borrow_mut();
         self.watch.poll(cx, state, core, self.io.received())
     }
@@ -119,6 +139,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 // Whether it still listens does not matter.
                 drop(self.io.poll_close(cx, core.gather()));
                 Broken::Ended(fault.reason())
+            }
+            // We ended it: the answer may be in what could not be read.
+            Over::Died(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Broken::Ended(Reason::PROTOCOL_ERROR)
             }
             Over::Died(error) => {
                 let same = io::Error::new(error.kind(), error.to_string());

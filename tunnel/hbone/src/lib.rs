@@ -25,6 +25,7 @@ mod promise;
 mod pump;
 mod relay;
 mod server;
+mod spread;
 mod state;
 mod tls;
 mod turn;
@@ -40,8 +41,10 @@ pub use promise::{ANSWER_FIRST, Promised};
 pub use pump::{Meter, Pump, Pumped};
 pub use relay::Relay;
 pub use server::{Accepted, Incoming, serve};
+pub use spread::{Spread, SpreadHasher};
 pub use state::{StreamGuard, TunnelState};
 pub use tls::{TlsIo, accept, connect};
+pub use turn::LaneTurn;
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use crate::kept::Kept;
 use crate::promise::Promise;
 use crate::server::Accepted;
 use crate::state::StreamGuard;
-use crate::turn::Turn;
+use crate::turn::{self, Turn};
 
 /// Counts what passes, while it passes.
 pub trait Meter: Unpin + 'static {
@@ -232,6 +232,7 @@ impl<M: Meter> Pump<M> {
             match sent {
                 Ok(Sent::Bytes(n)) => {
                     *left -= n;
+                    turn::moved(n);
                     link.meter.sent_by_app(n as u64);
                 }
                 Ok(Sent::End) => self.up_done = true,
@@ -290,7 +291,7 @@ impl<M: Meter> Pump<M> {
         let wanting = up_left == 0 || down_left == 0;
         self.turn.over(wanting);
         if wanting {
-            cx.waker().wake_by_ref();
+            turn::later(cx);
         }
         match (up, down) {
             (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::app::AppStream;
 use crate::buffers;
 use crate::pump::Meter;
+use crate::turn;
 
 /// Pieces one turn of the event loop moves for one direction before others get theirs.
 const TURN: usize = 4;
@@ -58,6 +59,9 @@ impl Direction {
         count: impl Fn(u64),
     ) -> Poll<io::Result<()>> {
         for _ in 0..TURN {
+            if turn::left() == 0 {
+                break;
+            }
             while self.written < self.stuck.len() {
                 self.written +=
                     ready!(Pin::new(&mut *to).poll_write(cx, &self.stuck[self.written..]))?;
@@ -77,7 +81,7 @@ impl Direction {
                 |scratch| self.poll_piece(cx, from, to, scratch, &count)
             ))?;
         }
-        cx.waker().wake_by_ref();
+        turn::later(cx);
         Poll::Pending
     }
 
@@ -98,6 +102,7 @@ impl Direction {
             return Poll::Ready(Ok(()));
         }
         count(data.len() as u64);
+        turn::moved(data.len());
         let n = match Pin::new(to).poll_write(cx, data) {
             Poll::Ready(n) => n?,
             Poll::Pending => 0,

@@ -1,19 +1,63 @@
-//! How much one connection may move before others get their turn.
+//! Whose turn it is on a thread, in bytes.
 //!
-//! Alone, a connection moves as much as it can at a stretch, which is what makes bulk transfer cheap.
-//! The more connections of a thread want more than their turn, the shorter the turns: up to 64 of them
-//! together take no longer than one that is alone.
+//! A lane (`tunnel/src/lane.rs`: the tasks of one pod) moves so many bytes and no more until the event loop has been
+//! asked what is new: what a quiet pod waits for is seen then. A lane that is alone has long turns, beside others they
+//! are short. Within a lane, a connection moves as much as it can at a stretch if it alone wants to, which is what makes
+//! bulk transfer cheap. The more connections of a thread want more than their turn, the shorter the turns: up to 64 of
+//! them together take no longer than one that is alone.
 
 use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
 
-/// Bytes moved at a stretch by one connection that is alone.
+/// Bytes moved at a stretch by what is alone.
 const WHOLE: usize = 1 << 20;
-/// By one of very many: a full record of TLS (RFC 8446 5.1).
+/// By one connection of very many: a full record of TLS (RFC 8446 5.1).
 const LEAST: usize = 16 << 10;
+/// By a lane beside others: what takes some 50 us is a delay that nobody notices.
+const BESIDE_OTHERS: usize = 64 << 10;
 
 thread_local! {
     /// Connections that did not get to their end in their last turn.
     static WANTING: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that may still be moved in the present lane's turn. Nobody counts outside of lanes.
+    static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// The turn of a lane, from its begin to its drop.
+#[derive(Debug)]
+pub struct LaneTurn(());
+
+impl LaneTurn {
+    /// Begins one; whether other lanes of the thread have something to do these days.
+    #[must_use]
+    pub fn begin(alone: bool) -> Self {
+        LEFT.set(if alone { WHOLE } else { BESIDE_OTHERS });
+        Self(())
+    }
+}
+
+impl Drop for LaneTurn {
+    fn drop(&mut self) {
+        LEFT.set(usize::MAX);
+    }
+}
+
+/// Bytes that may still be moved in this turn.
+pub(crate) fn left() -> usize {
+    LEFT.get()
+}
+
+/// So many were.
+pub(crate) fn moved(bytes: usize) {
+    LEFT.set(LEFT.get().saturating_sub(bytes));
+}
+
+/// Wakes the task once the event loop has been asked what is new.
+pub(crate) fn later(cx: &mut Context<'_>) {
+    // It is never ready the first time.
+    let _pending: Poll<()> = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// A connection's place among those of its thread.
@@ -26,7 +70,7 @@ impl Turn {
     /// Bytes it may move now, each way.
     pub(crate) fn bytes(&self) -> usize {
         let others = WANTING.get() - usize::from(self.wanting);
-        (WHOLE / (others + 1)).clamp(LEAST, WHOLE)
+        (WHOLE / (others + 1)).clamp(LEAST, WHOLE).min(left())
     }
 
     /// The turn is over; whether there was more to do.
@@ -65,5 +109,21 @@ mod tests {
         assert_eq!(all[0].bytes(), WHOLE / 3);
         drop(all);
         assert_eq!(Turn::default().bytes(), WHOLE);
+    }
+
+    #[test]
+    fn nobody_moves_more_than_the_turn_of_its_lane() {
+        let turn = Turn::default();
+        {
+            let _lane = LaneTurn::begin(true);
+            assert_eq!(turn.bytes(), WHOLE);
+            moved(WHOLE - 7);
+            assert_eq!(turn.bytes(), 7);
+            moved(8);
+            assert_eq!(turn.bytes(), 0);
+        }
+        assert_eq!(turn.bytes(), WHOLE);
+        let _lane = LaneTurn::begin(false);
+        assert_eq!(left(), BESIDE_OTHERS);
     }
 }

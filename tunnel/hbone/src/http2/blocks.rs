@@ -3,8 +3,8 @@
 use super::core::{Core, Role};
 use super::fault::Fault;
 use super::fields::{Request, Response};
-use super::frame::{Head, Reason, flag};
-use super::stream::Stream;
+use super::frame::{self, Head, Reason, flag};
+use super::stream::{Gate, Stream};
 use crate::hpack::Size;
 
 /// A header block in pieces, bytes; ours take a few hundred.
@@ -70,9 +70,11 @@ impl Core {
         let known = self
             .streams
             .get(&id)
-            .map(|stream| (stream.answered, stream.remote_done));
+            .map(|stream| (stream.answered, stream.remote_done, stream.broken.is_some()));
         match (self.role, known) {
-            (_, Some((true, ended))) => {
+            // It may have been on its way when the stream broke.
+            (_, Some((true, _, true))) => self.read(block, |_, _| {}).map(drop),
+            (_, Some((true, ended, false))) => {
                 self.read(block, |_, _| {})?;
                 match (ended, end_stream) {
                     (false, true) => self.remote_done(id),
@@ -80,7 +82,7 @@ impl Core {
                     (false, false) => self.refuse(id, Reason::PROTOCOL_ERROR),
                 }
             }
-            (Role::Client, Some((false, _))) => self.answer(id, end_stream, block),
+            (Role::Client, Some((false, ..))) => self.answer(id, end_stream, block),
             (Role::Client, None) if self.is_idle(id) => {
                 Err(Fault::protocol("HEADERS on a stream that was never opened"))
             }
@@ -89,8 +91,9 @@ impl Core {
                 Err(Fault::protocol("a client's stream has an even number"))
             }
             (Role::Server, _) if id <= self.last => {
-                let why = "HEADERS on a stream that has ended";
-                Err(Fault::new(Reason::STREAM_CLOSED, why))
+                // It may have been on its way when we ended the stream.
+                self.read(block, |_, _| {})?;
+                self.refuse(id, Reason::STREAM_CLOSED)
             }
             (Role::Server, _) => self.request(id, end_stream, block),
         }
@@ -105,8 +108,7 @@ impl Core {
     fn request(&mut self, id: u32, end_stream: bool, block: &[u8]) -> Result<(), Fault> {
         let mut request = Request::default();
         let size = self.read(block, |name, value| request.field(name, value))?;
-        if self.farewell.serves_to.is_some_and(|last| id > last) {
-            // It was told (RFC 9113 6.8), and may not have heard yet.
+        if self.is_too_late(id) {
             return Ok(());
         }
         self.last = id;
@@ -117,16 +119,23 @@ impl Core {
         let Some(asked) = request.asked() else {
             return self.refuse(id, Reason::PROTOCOL_ERROR);
         };
-        let whole = self.bounds.max_streams;
-        let open = |stream: &&Stream| stream.broken.is_none();
-        if self.streams.len() >= whole && self.streams.values().filter(open).count() >= whole {
-            return self.refuse(id, Reason::REFUSED_STREAM);
+        if self.is_full() {
+            // No mistake: our settings may not have been heard yet.
+            self.gather.put(&frame::reset(id, Reason::REFUSED_STREAM));
+            return Ok(());
         }
         let mut stream = Stream::new(self.theirs.window, self.bounds.stream_window, false);
         stream.remote_done = end_stream;
         self.streams.insert(id, stream);
         self.asked.push_back((id, asked));
         Ok(())
+    }
+
+    /// Whether the peer has as many streams as it may.
+    fn is_full(&self) -> bool {
+        let most = self.bounds.max_streams;
+        let counts = |stream: &&Stream| stream.counts();
+        self.streams.len() >= most && self.streams.values().filter(counts).count() >= most
     }
 
     fn answer(&mut self, id: u32, end_stream: bool, block: &[u8]) -> Result<(), Fault> {
@@ -149,6 +158,10 @@ impl Core {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.answer = Some((status, promise));
             stream.answered = true;
+            if status != http::StatusCode::OK {
+                // What follows explains the refusal; it is not what the application asked for.
+                stream.gate = Gate::Shut;
+            }
             stream.remote_done |= end_stream;
             stream.wake();
         }

@@ -55,7 +55,7 @@ impl Core {
         }
         if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == id) {
             self.asked.remove(at);
-            self.streams.remove(&id);
+            self.forget(id);
             self.early_resets += 1;
             if self.early_resets > self.bounds.early_resets {
                 return Err(Fault::excessive("streams are opened and reset at once"));
@@ -91,11 +91,12 @@ impl Core {
         }
         let more = i64::from(self.theirs.window) - before;
         for stream in self.streams.values_mut() {
+            let was_shut = stream.send_window <= 0;
             stream.send_window += more;
             if stream.send_window > WINDOW_MAX {
                 return Err(overflow());
             }
-            if more > 0 {
+            if was_shut && stream.send_window > 0 {
                 stream.wake();
             }
         }

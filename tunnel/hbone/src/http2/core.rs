@@ -20,6 +20,7 @@ use super::stream::{Gate, Line, Sink, Stream};
 use crate::hpack::{Decoder, Encoder};
 use crate::limits::Limits;
 use crate::promise::Promise;
+use crate::spread::Spread;
 use crate::tls::Gather;
 
 /// What a peer may remember of what we read, bytes: the protocol's default.
@@ -60,7 +61,7 @@ pub(crate) struct Core {
     pub(super) theirs: Theirs,
     /// The peer has told its settings.
     pub(super) settled: bool,
-    pub(super) streams: HashMap<u32, Stream>,
+    pub(super) streams: HashMap<u32, Stream, Spread>,
     /// The next stream that we open.
     pub(super) next: u32,
     /// The latest that the peer has opened.
@@ -196,7 +197,10 @@ impl Core {
 
     /// A stream of the peer that nobody has seen.
     pub(crate) fn take_asked(&mut self) -> Option<(u32, Asked)> {
-        self.asked.pop_front()
+        let asked = self.asked.pop_front()?;
+        // A tunnel lives for days, and some callers hang up at once: those that stay make up for them.
+        self.early_resets = self.early_resets.saturating_sub(1);
+        Some(asked)
     }
 
     /// What the peer has promised since this was asked last.
@@ -251,16 +255,17 @@ impl Core {
     }
 
     /// Forgets a stream; what it held is the peer's to send again.
-    pub(super) fn forget(&mut self, id: u32) {
-        let Some(stream) = self.streams.remove(&id) else {
-            return;
-        };
+    pub(super) fn forget(&mut self, id: u32) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
         self.owe(stream.waiting.len());
-        if stream.line == Line::Granted {
-            self.grant();
+        match stream.line {
+            Line::No => {}
+            Line::Waits => self.blocked.retain(|blocked| *blocked != id),
+            Line::Granted => self.grant(),
         }
         // Others may wait for this one's end.
         self.wake_driver();
+        Some(stream)
     }
 
     /// From now on what arrives goes to `sink`; a stream whose answer is out has its gate open.

@@ -43,6 +43,12 @@ impl Core {
         }
     }
 
+    /// Whether a stream of the peer is none that we serve. It was told (RFC 9113 6.8), and may not have heard yet: what
+    /// it says there is not looked at.
+    pub(super) fn is_too_late(&self, id: u32) -> bool {
+        self.farewell.serves_to.is_some_and(|last| id > last)
+    }
+
     /// Whether the peer knows that we go, and nothing of it is under way.
     pub(crate) fn is_served(&self) -> bool {
         self.farewell.heard && self.streams.is_empty() && self.asked.is_empty()

@@ -143,6 +143,8 @@ impl Handle {
             }
             let mut pending = false;
             let given = stream.drain(|pieces| match give(pieces) {
+                // It would be asked for ever.
+                Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(given) => given,
                 Poll::Pending => {
                     pending = true;
@@ -193,6 +195,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.core.borrow_mut().cut(self.id, self.reason);
+        let left = self.core.borrow_mut().cut(self.id, self.reason);
+        drop(left);
     }
 }

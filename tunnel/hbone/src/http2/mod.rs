@@ -25,6 +25,8 @@ mod receive;
 mod send;
 mod settings;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 pub use fault::Broken;

@@ -128,10 +128,10 @@ impl Core {
     }
 
     /// Whether nobody has opened the stream.
-    pub(super) const fn is_idle(&self, id: u32) -> bool {
+    pub(super) fn is_idle(&self, id: u32) -> bool {
         match self.role {
             Role::Client => id.is_multiple_of(2) || id >= self.next,
-            Role::Server => id.is_multiple_of(2) || id > self.last,
+            Role::Server => id.is_multiple_of(2) || id > self.last && !self.is_too_late(id),
         }
     }
 

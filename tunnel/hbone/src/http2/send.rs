@@ -125,8 +125,11 @@ impl Core {
         Ok(Sent::Bytes(n))
     }
 
-    /// Sends as much of `data` as there is room for.
+    /// Sends as much of `data` as there is room for; all of it is gone when nobody listens any more.
     pub(crate) fn send_kept(&mut self, id: u32, data: &[u8]) -> usize {
+        if self.streams.get(&id).is_none_or(|stream| stream.local_done) {
+            return data.len();
+        }
         let room = self.streams.get(&id).map_or(0, |stream| self.room(stream));
         let n = room.min(data.len());
         if n == 0 {
@@ -151,13 +154,12 @@ impl Core {
         }
     }
 
-    /// Ends a stream before its time, and forgets it.
-    pub(crate) fn cut(&mut self, id: u32, reason: Reason) {
-        if let Some(stream) = self.streams.get(&id) {
-            if stream.broken.is_none() && !(stream.local_done && stream.remote_done) {
-                self.gather.put(&frame::reset(id, reason));
-            }
-            self.forget(id);
+    /// Ends a stream before its time, and forgets it. What is left of it is to be dropped when nobody is at work here:
+    /// an application's connection may go with it, and who counts.
+    pub(crate) fn cut(&mut self, id: u32, reason: Reason) -> Option<Stream> {
+        if self.streams.get(&id)?.counts() {
+            self.gather.put(&frame::reset(id, reason));
         }
+        self.forget(id)
     }
 }

@@ -115,10 +115,15 @@ impl Stream {
 
     /// Whether bytes for it are of use to anybody.
     pub(crate) fn takes(&self) -> bool {
-        self.broken.is_none() && self.stuck.is_none()
+        self.broken.is_none() && self.stuck.is_none() && !self.remote_done
     }
 
-    /// Gives the application what has arrived; what it does not take waits. How much it took.
+    /// Whether the protocol counts it: whoever still has bytes of one that has ended does not matter to the peer.
+    pub(crate) const fn counts(&self) -> bool {
+        self.broken.is_none() && !(self.local_done && self.remote_done)
+    }
+
+    /// Gives the application what has arrived; what it does not take waits. How much does not wait.
     pub(crate) fn arrive(&mut self, pieces: &[IoSlice<'_>]) -> usize {
         let mut given = 0;
         if self.gate == Gate::Open
@@ -130,7 +135,8 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.stick(Stuck::Failed(error));
-                    return 0;
+                    // Nobody will take it; others of the connection may use the room.
+                    return pieces.iter().map(|piece| piece.len()).sum();
                 }
             }
         }

@@ -24,7 +24,8 @@ impl Core {
         }
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.owed += u32::try_from(bytes).unwrap_or(u32::MAX);
-            if stream.owed >= self.bounds.stream_window / 2 && !stream.remote_done {
+            let hears = stream.broken.is_none() && !stream.remote_done;
+            if hears && stream.owed >= self.bounds.stream_window / 2 {
                 stream.receive_window += i64::from(stream.owed);
                 let owed = std::mem::take(&mut stream.owed);
                 self.gather.put(&frame::window_update(id, owed));
@@ -40,11 +41,17 @@ impl Core {
             return;
         }
         while let Some(id) = self.blocked.pop_front() {
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.line = Line::Granted;
-                stream.wake();
-                return;
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            if stream.broken.is_some() || stream.local_done {
+                // It sends no more, and who had it may have other things to do.
+                stream.line = Line::No;
+                continue;
             }
+            stream.line = Line::Granted;
+            stream.wake();
+            return;
         }
     }
 

@@ -136,7 +136,7 @@ pub(super) async fn opened(tunnel: &ClientTunnel, port: u16) -> (TcpStream, Pump
 }
 
 /// The same, with the pump at work; answers the application's end.
-async fn stream(
+pub(super) async fn stream(
     tunnel: &ClientTunnel,
     port: u16,
 ) -> (TcpStream, tokio::task::JoinHandle<Result<u64, StreamError>>) {

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod interop;
 mod loopback;
 mod resend;
 mod wire;

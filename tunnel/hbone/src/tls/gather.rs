@@ -114,8 +114,22 @@ impl Gather {
     /// What is not sealed yet, in one piece.
     #[cfg(test)]
     pub(crate) fn plaintext(&mut self) -> Vec<u8> {
-        let mut all: Vec<u8> = self.rooms(0).flat_map(|room| room.to_vec()).collect();
-        all.truncate(self.plain);
+        let plain = self.plain;
+        let mut all = Vec::new();
+        for room in self.rooms(0) {
+            all.extend_from_slice(room.split_at(room.len().min(plain - all.len())).0);
+        }
+        all
+    }
+
+    /// The same, as if it had been sealed and sent.
+    #[cfg(test)]
+    pub(crate) fn take_plaintext(&mut self) -> Vec<u8> {
+        let all = self.plaintext();
+        // Sealing cannot fail that does nothing.
+        self.seal(|_| Ok(())).ok();
+        self.advance(self.sendable().len());
+        self.settle();
         all
     }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::buffers;
 
-use super::HEADER;
+use super::{FULL, HEADER};
 
 /// A buffer while there are bytes in it: `buffer[start..end]`.
 #[derive(Default)]
@@ -70,11 +70,12 @@ impl Incoming {
         self.start = 0;
     }
 
-    /// Receives once, as much as there is room for; 0 means that there will be no more.
+    /// Receives once, at most so much or a record, and as there is room for; 0 means that there will be no more.
     pub(super) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
+        most: usize,
     ) -> Poll<io::Result<usize>> {
         self.settle();
         if self.buffer.is_empty() {
@@ -85,7 +86,9 @@ impl Incoming {
             let text = "more was received than can be used";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
         }
-        let mut room = ReadBuf::new(room);
+        // A record must fit: in smaller pieces it would cost a call for each.
+        let length = room.len().min(most.max(FULL));
+        let mut room = ReadBuf::new(room.split_at_mut(length).0);
         let polled = Pin::new(stream).poll_read(cx, &mut room);
         let n = room.filled().len();
         self.end += n;

@@ -185,6 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsIo<S> {
         &mut self,
         cx: &mut Context<'_>,
         gather: &mut Gather,
+        most: usize,
     ) -> Poll<io::Result<Opened>> {
         self.release();
         loop {
@@ -199,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsIo<S> {
             if self.ended {
                 return Poll::Ready(self.end());
             }
-            if ready!(self.incoming.poll_fill(&mut self.stream, cx))? == 0 {
+            if ready!(self.incoming.poll_fill(&mut self.stream, cx, most))? == 0 {
                 self.ended = true;
             }
         }
@@ -278,7 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsIo<S> {
             }
             let now = waiting.get(..left).unwrap_or(waiting);
             if now.is_empty() {
-                cx.waker().wake_by_ref();
+                crate::turn::later(cx);
                 gather.settle();
                 return Poll::Pending;
             }

@@ -81,7 +81,8 @@ impl Us {
     }
 
     fn open(&mut self) -> Poll<io::Result<Opened>> {
-        self.io.poll_open(&mut context(), &mut self.gather)
+        self.io
+            .poll_open(&mut context(), &mut self.gather, usize::MAX)
     }
 
     /// All that can be heard now.

@@ -149,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Side> Shake<S, R> {
                 Step::Closed => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Step::Wants => {
                     while !self.show() {
-                        if ready!(self.incoming.poll_fill(&mut self.stream, cx))? == 0 {
+                        if ready!(self.incoming.poll_fill(&mut self.stream, cx, usize::MAX))? == 0 {
                             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                         }
                     }

@@ -87,7 +87,7 @@ fn we_understand_ourselves_over_duplex() {
             tokio::join!(
                 std::future::poll_fn(|cx| near.poll_close(cx, &mut gather)),
                 async {
-                    while std::future::poll_fn(|cx| far.poll_open(cx, &mut back))
+                    while std::future::poll_fn(|cx| far.poll_open(cx, &mut back, usize::MAX))
                         .await
                         .unwrap()
                         == Opened::Some
