@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSliceMut};
 
-use super::pool::{self, SIZE};
+use super::pool::{self, SIZE, SMALL};
 use super::{FULL, HEADER, OVERHEAD, RECORD};
 
 mod marks;
@@ -18,13 +18,16 @@ pub(crate) const ROOM: usize = 512 * 1024;
 /// Less room than this is none: frames of a few bytes would cost more than they carry.
 const LEAST: usize = 1024;
 
+/// With less left in a small buffer than this, a reader is offered a large one, bytes.
+const LEAST_OF_SMALL: usize = 4096;
+
 /// Slices that are offered to one read: all the records that there is room for.
 const SLICES: usize = ROOM / RECORD + 2;
 
 /// One connection's bytes on their way out.
 #[derive(Default)]
 pub(crate) struct Gather {
-    /// Empty while nothing waits; else of a fixed size, or more.
+    /// Empty while nothing waits; else of one of two sizes, or more.
     buffer: Vec<u8>,
     /// The first byte that has not been sent.
     sent: usize,
@@ -32,6 +35,8 @@ pub(crate) struct Gather {
     sealed: usize,
     /// Plaintext behind that, in full records but for the last.
     plain: usize,
+    /// What was sent last did not fit into a small buffer: the next may not, either.
+    much: bool,
     put_total: u64,
     sealed_total: u64,
     marks: Marks,
@@ -80,6 +85,7 @@ impl Gather {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let first = self.plain + H;
+        let most = most.min(self.offered(first));
         self.make_room(first + most);
         let mut slices = std::array::from_fn::<_, SLICES, _>(|_| IoSliceMut::new(&mut []));
         let (mut count, mut left) = (0, most);
@@ -99,6 +105,16 @@ impl Gather {
             self.settle();
         }
         got.map(|_| n)
+    }
+
+    /// What a reader is offered, bytes, behind so much plaintext: what a small buffer has, until that is full.
+    fn offered(&self, first: usize) -> usize {
+        let left = fit(SMALL.saturating_sub(self.sealed)).saturating_sub(first);
+        if self.buffer.len() <= SMALL && left >= LEAST_OF_SMALL && !self.much {
+            left
+        } else {
+            usize::MAX
+        }
     }
 
     /// Plaintext put so far, bytes, over the connection's life.
@@ -219,6 +235,7 @@ impl Gather {
     /// when the room behind gets scarce, and when that moves no more than was sent.
     pub(super) fn settle(&mut self) {
         if self.is_empty() {
+            self.much = self.sealed > SMALL;
             pool::give(std::mem::take(&mut self.buffer));
             (self.sent, self.sealed) = (0, 0);
             return;
@@ -242,12 +259,15 @@ impl Gather {
     }
 
     fn grow(&mut self, size: usize) {
-        if self.buffer.is_empty() {
-            self.buffer = pool::take();
+        if self.buffer.len() >= size {
+            return;
         }
-        if self.buffer.len() < size {
-            self.buffer.resize(size, 0);
+        let mut larger = pool::take(size);
+        let used = self.buffer.get(..self.end()).unwrap_or_default();
+        if let Some(room) = larger.get_mut(..used.len()) {
+            room.copy_from_slice(used);
         }
+        pool::give(std::mem::replace(&mut self.buffer, larger));
     }
 
     /// The room for plaintext, record by record, from this place behind what is sealed.

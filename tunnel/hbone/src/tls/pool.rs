@@ -12,32 +12,49 @@ use super::gather::ROOM;
 /// frames that control the connection.
 pub(super) const SIZE: usize = ROOM + 2 * FULL;
 
+/// Size of a buffer that gathers little, bytes: what many busy tunnels have at the same moment must not be large for each.
+pub(super) const SMALL: usize = 2 * FULL;
+
 /// Buffers kept per thread. A tunnel has one for a moment only, unless its peer does not read.
 const KEPT: usize = 4;
+/// Small ones: those of all tunnels that have something to send in one turn of the event loop.
+const KEPT_SMALL: usize = 32;
 /// Pieces in a list that is kept; a buffer of tiny records makes a longer one.
 const PIECES: usize = 1024;
 
 thread_local! {
     static STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SMALL_STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static LISTS: RefCell<Vec<Vec<Range<usize>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A zero-filled (or earlier used) buffer of [`SIZE`] bytes.
-pub(super) fn take() -> Vec<u8> {
-    STOCK
-        .with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| vec![0; SIZE])
+/// A zero-filled (or earlier used) buffer of so many bytes: one of the two sizes, or more.
+pub(super) fn take(size: usize) -> Vec<u8> {
+    if size <= SMALL {
+        SMALL_STOCK
+            .with_borrow_mut(Vec::pop)
+            .unwrap_or_else(|| vec![0; SMALL])
+    } else if size <= SIZE {
+        STOCK
+            .with_borrow_mut(Vec::pop)
+            .unwrap_or_else(|| vec![0; SIZE])
+    } else {
+        vec![0; size]
+    }
 }
 
-/// Gives a buffer back. One that has grown is freed.
+/// Gives a buffer back. One that is larger is freed.
 pub(super) fn give(buffer: Vec<u8>) {
-    if buffer.len() == SIZE {
-        STOCK.with_borrow_mut(|stock| {
-            if stock.len() < KEPT {
-                stock.push(buffer);
-            }
-        });
-    }
+    let (stock, kept) = match buffer.len() {
+        SMALL => (&SMALL_STOCK, KEPT_SMALL),
+        SIZE => (&STOCK, KEPT),
+        _ => return,
+    };
+    stock.with_borrow_mut(|stock| {
+        if stock.len() < kept {
+            stock.push(buffer);
+        }
+    });
 }
 
 /// An empty list of pieces.

@@ -135,8 +135,10 @@ fn no_frame_is_larger_than_the_peer_takes() {
     let (stream, _app) = served(&core, 1);
     assert!(matches!(send(&stream, usize::MAX), Sent::Bytes(16_384)));
     hear(&core, &setting(5, 20_000)).unwrap();
+    said(&core);
     assert!(matches!(send(&stream, usize::MAX), Sent::Bytes(20_000)));
     hear(&core, &setting(5, 16_384)).unwrap();
+    said(&core);
     assert!(matches!(send(&stream, usize::MAX), Sent::Bytes(16_384)));
 }
 

@@ -26,15 +26,23 @@ fn heads_and_reads_cross_the_borders_of_records() {
             let (first, data) = (noise(before), noise(size));
             us.gather.put(&first);
             let head = |n: usize| (n as u64 + 7).to_be_bytes();
-            let mut offered = 0;
-            let read = |slices: &mut [IoSliceMut<'_>]| {
-                offered = slices.iter().map(|slice| slice.len()).sum();
-                Ok(fill(slices, &data))
-            };
-            let n = us.gather.put_read(size + 1, head, read).unwrap();
-            assert_eq!((n, offered), (size, size + 1));
+            let (mut expected, mut rest) = (first, &data[..]);
+            // A small buffer is filled before a large one is offered.
+            while !rest.is_empty() {
+                let mut offered = 0;
+                let read = |slices: &mut [IoSliceMut<'_>]| {
+                    offered = slices.iter().map(|slice| slice.len()).sum();
+                    Ok(fill(slices, rest))
+                };
+                let n = us.gather.put_read(rest.len() + 1, head, read).unwrap();
+                assert_eq!(n, offered.min(rest.len()));
+                let (now, later) = rest.split_at(n);
+                expected.extend_from_slice(&head(n));
+                expected.extend_from_slice(now);
+                rest = later;
+            }
             us.say(b"end");
-            let expected = [&first[..], &head(size), &data, b"end"].concat();
+            expected.extend_from_slice(b"end");
             assert!(peer.take() == expected, "{size} behind {before}");
         }
     }
@@ -194,4 +202,27 @@ fn whatever_the_order_of_puts_and_sends_the_bytes_arrive_in_theirs() {
         assert_eq!(us.gather.sent_total(), all.len() as u64);
         assert!(us.io.tx.sequence() <= 100);
     }
+}
+
+#[test]
+fn who_had_much_to_send_is_offered_a_large_buffer_at_once() {
+    let (mut us, mut peer) = with_rustls(true, WIDE);
+    let mut first_offers = Vec::new();
+    for size in [10, 100_000, 100_000, 10, 100_000] {
+        let data = noise(size);
+        let (mut rest, mut first_offer) = (&data[..], None);
+        while !rest.is_empty() {
+            let read = |slices: &mut [IoSliceMut<'_>]| {
+                let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+                first_offer.get_or_insert(offered);
+                Ok(fill(slices, rest))
+            };
+            let n = us.gather.put_read(usize::MAX, |_| [], read).unwrap();
+            rest = &rest[n..];
+        }
+        us.say(b"");
+        assert!(peer.take() == data);
+        first_offers.push(first_offer.unwrap() > 2 * R);
+    }
+    assert_eq!(first_offers, [false, false, true, true, false]);
 }
