@@ -159,7 +159,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         let read = self.driver.read(cx);
         self.hand_out(handle);
         match read {
-            Err(Over::Closed) if !self.core.borrow().has_streams() => return Poll::Ready(Ok(())),
+            Err(Over::Closed) if !self.core.borrow().has_open_streams() => {
+                return Poll::Ready(Ok(()));
+            }
             other => other?,
         }
         {

@@ -190,9 +190,10 @@ impl Core {
         !self.farewell.theirs && self.over.is_none() && self.next < LAST_OF_ALL
     }
 
-    /// Whether any stream is left.
-    pub(crate) fn has_streams(&self) -> bool {
-        !self.streams.is_empty()
+    /// Whether any stream is left that has not been ended by both sides.
+    pub(crate) fn has_open_streams(&self) -> bool {
+        let open = |stream: &Stream| !(stream.local_done && stream.remote_done);
+        self.streams.values().any(open)
     }
 
     /// A stream of the peer that nobody has seen.
@@ -200,6 +201,7 @@ impl Core {
         let asked = self.asked.pop_front()?;
         // A tunnel lives for days, and some callers hang up at once: those that stay make up for them.
         self.early_resets = self.early_resets.saturating_sub(1);
+        self.mistakes = self.mistakes.saturating_sub(1);
         Some(asked)
     }
 

@@ -127,6 +127,12 @@ impl Gather {
         self.marks.plain_sent()
     }
 
+    /// Bytes of the buffer.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// What is not sealed yet, in one piece.
     #[cfg(test)]
     pub(crate) fn plaintext(&mut self) -> Vec<u8> {

@@ -28,7 +28,7 @@ thread_local! {
     static LISTS: RefCell<Vec<Vec<Range<usize>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A zero-filled (or earlier used) buffer of so many bytes: one of the two sizes, or more.
+/// A zero-filled (or earlier used) buffer of so many bytes at least: one of the two sizes, or more.
 pub(super) fn take(size: usize) -> Vec<u8> {
     if size <= SMALL {
         SMALL_STOCK
@@ -39,7 +39,8 @@ pub(super) fn take(size: usize) -> Vec<u8> {
             .with_borrow_mut(Vec::pop)
             .unwrap_or_else(|| vec![0; SIZE])
     } else {
-        vec![0; size]
+        // With some to spare: whoever puts many small pieces must not have all of it moved for each.
+        vec![0; size + size / 2]
     }
 }
 

@@ -70,7 +70,7 @@ fn what_came_on_a_stream_that_was_reset_unseen_is_owed() {
     let both = [request(1), data(1, &[7; 900]), reset(1, Reason::CANCEL)].concat();
     hear(&core, &both).unwrap();
     assert!(core.borrow_mut().take_asked().is_none());
-    assert!(!core.borrow().has_streams());
+    assert!(core.borrow().streams.is_empty());
     assert_eq!(core.borrow().owed, 900);
     assert_whole(&core);
 }

@@ -241,7 +241,7 @@ fn what_comes_for_streams_beyond_the_last_is_ignored_and_owed() {
 fn dropped(core: &Shared, stream: Handle) -> Vec<(u32, u32)> {
     said(core);
     drop(stream);
-    assert!(!core.borrow().has_streams());
+    assert!(core.borrow().streams.is_empty());
     assert_whole(core);
     said_of(core, kind::RST_STREAM)
 }

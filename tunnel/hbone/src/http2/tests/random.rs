@@ -422,7 +422,7 @@ fn check([client, server]: &[Node; 2]) {
     for (one, other) in [(client, server), (server, client)] {
         assert_whole(&one.core);
         let (one, other) = (one.core.borrow(), other.core.borrow());
-        assert!(!one.has_streams());
+        assert!(one.streams.is_empty());
         assert_eq!(one.blocked, []);
         assert_eq!(one.send_window, other.receive_window);
     }

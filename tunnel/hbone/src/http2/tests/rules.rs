@@ -245,7 +245,7 @@ fn requests_that_cannot_be_served_are_answered_or_reset() {
         said_of(&core, kind::RST_STREAM),
         [(3, Reason::PROTOCOL_ERROR.0)]
     );
-    assert!(!core.borrow().has_streams());
+    assert!(core.borrow().streams.is_empty());
     for n in 0..300 {
         let heard = hear(&core, &headers(5 + 2 * n, b"\x02\x07CONNECT"));
         if u64::from(n) < 254 {

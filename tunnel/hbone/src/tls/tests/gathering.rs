@@ -226,3 +226,14 @@ fn who_had_much_to_send_is_offered_a_large_buffer_at_once() {
     }
     assert_eq!(first_offers, [false, false, true, true, false]);
 }
+
+#[test]
+fn many_small_pieces_for_a_peer_that_does_not_read_are_not_moved_for_each() {
+    let (mut us, _peer) = with_rustls(true, WIDE);
+    let mut sizes = std::collections::BTreeSet::new();
+    for _ in 0..200_000 {
+        us.gather.put(&[7; 9]);
+        sizes.insert(us.gather.size());
+    }
+    assert!(sizes.len() < 10, "it was moved {} times", sizes.len());
+}
