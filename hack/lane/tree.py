@@ -6,7 +6,8 @@
 import pathlib
 import sys
 
-sys.path.insert(0, sys.argv.pop(1))
+HARNESS = sys.argv.pop(1)
+sys.path.insert(0, HARNESS)
 import bench  # noqa: E402, its place is an argument
 
 
@@ -37,4 +38,5 @@ def added(measure):
 
 bench.cpu = added(bench.cpu)
 bench.mem = added(bench.mem)
-bench.main()
+if __name__ == "__main__":
+    bench.main()

@@ -8,21 +8,21 @@
 //! thread: event loop ─► lane a: up to 61 of its tasks, or 64 KiB ─► lane b ─► … ─► event loop ─► …
 //! ```
 //!
-//! A lane that is alone has longer turns (`tunnel-hbone`'s `turn`). One that has more to do waits until the event loop has been asked what is new: what a quiet pod
-//! waits for would not be seen otherwise.
+//! A lane that is alone has longer turns (`tunnel-hbone`'s `turn`). One that has more to do waits until
+//! the event loop has been asked what is new: what a quiet pod waits for would not be seen otherwise.
 
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::task::{LocalEnterGuard, LocalSet, yield_now};
+use tokio::task::{LocalEnterGuard, LocalSet};
 use tokio::time::Instant;
-use tunnel_hbone::LaneTurn;
+use tunnel_hbone::{LaneTurn, later};
 
 /// A lane is alone once no other has had a turn for so long.
 const ALONE: Duration = Duration::from_millis(100);
@@ -54,9 +54,7 @@ impl Lane {
     pub(crate) fn enter(&self) -> LocalEnterGuard {
         self.tasks.enter()
     }
-}
 
-impl Lane {
     /// Whether no other lane of the thread has had a turn lately; this one has one now.
     fn is_alone(&self, now: Instant) -> bool {
         let own = Arc::as_ptr(&self.signal) as usize;
@@ -82,8 +80,7 @@ impl Future for Lane {
         drop(turn);
         let more = self.signal.stage.swap(IDLE, Ordering::SeqCst) == MORE;
         if polled.is_pending() && more {
-            // It wakes whoever polls it after the event loop's turn, and is never ready the first time.
-            let _pending: Poll<()> = pin!(yield_now()).poll(cx);
+            later(cx);
         }
         polled
     }
@@ -123,7 +120,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
-    use tokio::task::spawn_local;
+    use tokio::task::{spawn_local, yield_now};
 
     use super::*;
 

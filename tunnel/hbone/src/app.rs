@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 /// (`SO_LINGER` of no time), so that it holds for a process that is killed.
 ///
 /// The event loop learns what a new socket is ready for in its next turn. What is likely to work
-/// already, to read what came along with the connection and to write to one that was just made, is
-/// tried once without asking it.
+/// already, to write to one that was just made, is tried once without asking it; that one which was
+/// accepted may be read is what the runtime assumes by itself.
 #[derive(Debug)]
 pub struct AppStream {
     stream: TcpStream,

@@ -127,15 +127,7 @@ struct Client<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = self.poll_turn(cx);
-        if let Poll::Ready(result) = &polled {
-            self.state.set_closed();
-            let over = match result {
-                Ok(()) => Over::Closed,
-                Err(over) => over.again(),
-            };
-            self.driver.end(cx, &over);
-        }
-        polled.map_err(Over::into_io)
+        self.driver.turned(cx, &self.state, polled)
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {

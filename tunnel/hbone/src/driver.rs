@@ -3,7 +3,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -125,8 +125,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.io.poll_close(cx, core.gather())
     }
 
+    /// What has become of a turn, for whoever runs the connection. When it is over, so are its streams.
+    pub(crate) fn turned(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &TunnelState,
+        polled: Poll<Result<(), Over>>,
+    ) -> Poll<io::Result<()>> {
+        let result = ready!(polled);
+        state.set_closed();
+        self.end(cx, result.as_ref().err().unwrap_or(&Over::Closed));
+        Poll::Ready(result.map_err(Over::into_io))
+    }
+
     /// The connection is over: its streams hear why, and the peer does if it was its fault.
-    pub(crate) fn end(&mut self, cx: &mut Context<'_>, over: &Over) {
+    fn end(&mut self, cx: &mut Context<'_>, over: &Over) {
         let core = &mut *self.core.borrow_mut();
         let why = match over {
             Over::Closed => {
@@ -161,16 +174,7 @@ impl<S> Drop for Driver<S> {
 }
 
 impl Over {
-    /// The same once more: errors of the system cannot be copied.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::Closed => Self::Closed,
-            Self::Fault(fault) => Self::Fault(*fault),
-            Self::Died(error) => Self::Died(io::Error::new(error.kind(), error.to_string())),
-        }
-    }
-
-    pub(crate) fn into_io(self) -> io::Error {
+    fn into_io(self) -> io::Error {
         match self {
             Self::Closed => io::Error::new(
                 io::ErrorKind::UnexpectedEof,

@@ -44,7 +44,7 @@ pub use server::{Accepted, Incoming, serve};
 pub use spread::{Spread, SpreadHasher};
 pub use state::{StreamGuard, TunnelState};
 pub use tls::{TlsIo, accept, connect};
-pub use turn::LaneTurn;
+pub use turn::{LaneTurn, later};
 
 #[cfg(test)]
 mod tests;

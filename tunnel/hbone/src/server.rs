@@ -140,15 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         handle: &mut impl FnMut(Incoming),
     ) -> Poll<io::Result<()>> {
         let polled = self.poll_turn(cx, handle);
-        if let Poll::Ready(result) = &polled {
-            self.state.set_closed();
-            let over = match result {
-                Ok(()) => Over::Closed,
-                Err(over) => over.again(),
-            };
-            self.driver.end(cx, &over);
-        }
-        polled.map_err(Over::into_io)
+        self.driver.turned(cx, &self.state, polled)
     }
 
     fn poll_turn(

@@ -55,7 +55,7 @@ pub(crate) fn moved(bytes: usize) {
 }
 
 /// Wakes the task once the event loop has been asked what is new.
-pub(crate) fn later(cx: &mut Context<'_>) {
+pub fn later(cx: &mut Context<'_>) {
     // It is never ready the first time.
     let _pending: Poll<()> = pin!(tokio::task::yield_now()).poll(cx);
 }

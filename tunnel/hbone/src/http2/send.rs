@@ -127,11 +127,10 @@ impl Core {
 
     /// Sends as much of `data` as there is room for; all of it is gone when nobody listens any more.
     pub(crate) fn send_kept(&mut self, id: u32, data: &[u8]) -> usize {
-        if self.streams.get(&id).is_none_or(|stream| stream.local_done) {
+        let Some(stream) = self.streams.get(&id).filter(|stream| !stream.local_done) else {
             return data.len();
-        }
-        let room = self.streams.get(&id).map_or(0, |stream| self.room(stream));
-        let n = room.min(data.len());
+        };
+        let n = self.room(stream).min(data.len());
         if n == 0 {
             self.wait_for_room(id);
             return 0;

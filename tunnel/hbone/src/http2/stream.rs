@@ -102,7 +102,7 @@ impl Stream {
 
     /// It ends before its time, unless it has ended.
     pub(crate) fn fail(&mut self, why: Broken) {
-        if self.broken.is_none() && !(self.local_done && self.remote_done) {
+        if self.counts() {
             self.broken = Some(why);
             self.wake();
         }

@@ -17,7 +17,7 @@ impl Fault {
     pub(super) fn new(alert: AlertDescription, text: &str) -> Self {
         Self {
             alert: Some(alert),
-            error: Error::General(text.to_owned()),
+            error: general(text),
         }
     }
 
@@ -60,6 +60,11 @@ impl Fault {
     pub(super) fn into_error(self) -> io::Error {
         tls_error(self.error)
     }
+}
+
+/// An error of ours in the words of the library's.
+pub(super) fn general(text: &str) -> Error {
+    Error::General(text.to_owned())
 }
 
 /// The same shape as ever: whoever explains errors looks for the library's inside.

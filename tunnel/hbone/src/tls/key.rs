@@ -10,7 +10,7 @@ use rustls::crypto::cipher::{AeadKey, Iv};
 use rustls::kernel::KernelConnection;
 use rustls::{ConnectionTrafficSecrets, Error};
 
-use super::fault::tls_error;
+use super::fault::{general, tls_error};
 use super::{DATA, HEADER, TAG};
 
 /// The source of the next keys of both directions.
@@ -125,8 +125,4 @@ impl Key {
             .open_in_place_separate_tag(nonce, Aad::from(&*header), tag, inner)
             .ok()
     }
-}
-
-fn general(text: &str) -> Error {
-    Error::General(text.to_owned())
 }

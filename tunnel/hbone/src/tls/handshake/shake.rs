@@ -4,12 +4,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::Error;
 use rustls::pki_types::CertificateDer;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::fault::tls_error;
+use super::super::fault::{general, tls_error};
 use super::super::incoming::Incoming;
 use super::super::key::Key;
 use super::super::opener::Opener;
@@ -192,8 +191,4 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, outgoing: &mut Vec<u8>) -> io::Resu
             }
         }
     }
-}
-
-fn general(text: &str) -> Error {
-    Error::General(text.to_owned())
 }

@@ -7,6 +7,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::UnbufferedStatus;
 use rustls::{Error, ExtractedSecrets, ProtocolVersion};
 
+use super::super::fault::general;
 use super::super::key::Secrets;
 
 /// The keys of a complete handshake, and where their successors come from.
@@ -74,6 +75,6 @@ fn keys<D: 'static>(
     if next.protocol_version() == ProtocolVersion::TLSv1_3 {
         Ok((secrets, Box::new(next)))
     } else {
-        Err(Error::General("only TLS 1.3 is spoken here".to_owned()))
+        Err(general("only TLS 1.3 is spoken here"))
     }
 }
