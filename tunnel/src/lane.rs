@@ -5,7 +5,7 @@
 //! tasks take turns as ever.
 //!
 //! ```text
-//! thread: event loop ─► lane a: up to 61 of its tasks, or 64 KiB ─► lane b ─► … ─► event loop ─► …
+//! thread: event loop ─► lane a: up to 61 of its tasks, or 32 KiB ─► lane b ─► … ─► event loop ─► …
 //! ```
 //!
 //! A lane that is alone has longer turns (`tunnel-hbone`'s `turn`). One that has more to do waits until

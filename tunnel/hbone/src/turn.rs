@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 const WHOLE: usize = 1 << 20;
 /// By one connection of very many: a full record of TLS (RFC 8446 5.1).
 const LEAST: usize = 16 << 10;
-/// By a lane beside others: what takes some 50 us is a delay that nobody notices.
-const BESIDE_OTHERS: usize = 64 << 10;
+/// By a lane beside others: what takes some 25 us is a delay that nobody notices.
+const BESIDE_OTHERS: usize = 32 << 10;
 
 thread_local! {
     /// Connections that did not get to their end in their last turn.
