@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 const WHOLE: usize = 1 << 20;
 /// By one connection of very many: a full record of TLS (RFC 8446 5.1).
 const LEAST: usize = 16 << 10;
-/// By a lane beside others: what takes some 25 us is a delay that nobody notices.
+/// By a lane beside others: a quiet pod waits for some such turns. Half of it costs bulk a sixth (`hack/lane/README.md`).
 const BESIDE_OTHERS: usize = 32 << 10;
 
 thread_local! {
