@@ -6,6 +6,9 @@ use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
+/// A process that is killed is gone within this time.
+const GONE: Duration = Duration::from_secs(5);
+
 /// Now.
 ///
 /// # Errors
@@ -38,11 +41,15 @@ impl Blow {
         })
     }
 
-    /// Kills a process.
+    /// Kills a process. Only when it has ended is it done: on a busy machine a thread of it may accept one more connection
+    /// after the signal was sent.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses, or the process lives on.
     pub fn kill(process: ProcessId) -> Result<Self> {
-        Self::of(|| process.signal(Signal::SIGKILL))
+        Self::of(|| {
+            process.signal(Signal::SIGKILL)?;
+            process.wait_for_end(GONE)
+        })
     }
 }

@@ -77,10 +77,10 @@ impl Figures {
     }
 }
 
-/// Whether it was inside a process that was killed: accepted before, and reset at once.
+/// Whether it was inside a process that was killed: accepted before, and reset at once. A load that is late may hear of the
+/// reset before it has seen the handshake end (what nobody listens for is *refused*), or only when it closes.
 fn is_caught(failure: &Failure, blows: &[Blow]) -> bool {
-    failure.step != "connect"
-        && failure.error == "reset"
+    (failure.error == "reset" || was_reset_before(&failure.error))
         && blows.iter().any(|blow| {
             failure.began_ms <= blow.to_ms
                 && (blow.from_ms..blow.to_ms + AT_ONCE_MS).contains(&failure.ended_ms)
@@ -246,9 +246,7 @@ fn always_wrong(row: &Figures) -> Vec<String> {
     if row.hanging > 0 {
         wrong.push(format!("{} hanging", row.hanging));
     }
-    // A connection that was reset a moment before is not there any more when it is to be closed.
-    let shown =
-        |error: &str| ["reset", "refused"].contains(&error) || error.ends_with("(os error 107)");
+    let shown = |error: &str| ["reset", "refused"].contains(&error) || was_reset_before(error);
     if let Some(one) = row.failed.iter().find(|one| !shown(&one.error)) {
         wrong.push(format!("failed otherwise than by RST: {one:?}"));
     }
@@ -256,6 +254,11 @@ fn always_wrong(row: &Figures) -> Vec<String> {
         wrong.push(format!("broken otherwise than by RST: {one:?}"));
     }
     wrong
+}
+
+/// A connection that was reset a moment before is not there any more when it is to be closed (`ENOTCONN`).
+fn was_reset_before(error: &str) -> bool {
+    error.ends_with("(os error 107)")
 }
 
 fn sum(mut all: Figures, row: Figures) -> Figures {

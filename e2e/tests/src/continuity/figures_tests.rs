@@ -29,8 +29,17 @@ fn only_what_was_inside_when_it_died_and_was_reset_at_once_is_forgiven() {
     for (step, error, began, ended, forgiven) in [
         ("exchange", "reset", 4_999.0, 5_002.0, true),
         ("close", "reset", 4_999.0, 5_002.0, true),
-        // Nobody had accepted it.
-        ("connect", "reset", 4_999.0, 5_002.0, false),
+        // Told of the handshake and of the reset at once, or of the latter by what it did next.
+        ("connect", "reset", 4_999.0, 5_002.0, true),
+        (
+            "close",
+            "not connected (os error 107)",
+            4_999.0,
+            5_002.0,
+            true,
+        ),
+        // Nobody listened.
+        ("connect", "refused", 4_999.0, 5_002.0, false),
         // The end of a stream that is none.
         ("exchange", "end of stream", 4_999.0, 5_002.0, false),
         // It hung before it was reset.
