@@ -205,10 +205,14 @@ fn istiod_goes_away_and_comes_back_with_another_root() {
     let istiod = Istiod::start(netns, told, Some(&root(&cluster.secrets))).unwrap();
     let now = cluster.wait_for_state("connected");
     assert!(now["lastFailure"].is_string(), "{now}");
-    let seen = istiod.seen();
-    assert_eq!(seen.tokens, ["Bearer second"]);
-    // Two workloads and a policy were known.
-    assert_eq!(seen.known, [3]);
+    until("the control plane has been asked", || {
+        let seen = istiod.seen();
+        ensure!(seen.tokens == ["Bearer second"], "{:?}", seen.tokens);
+        // Two workloads and a policy were known.
+        ensure!(seen.known == [3], "{:?}", seen.known);
+        Ok(())
+    })
+    .unwrap();
     until("what changed meanwhile is in force", || {
         ensure!(cluster.call().is_err(), "calls go through");
         Ok(())
