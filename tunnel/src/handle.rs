@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -13,6 +12,7 @@ use tunnel_model::{Identity, PodUid};
 use tunnel_sockets::{Port, Sockets, SocketsError};
 
 use crate::application::Ports;
+use crate::crew::{Crew, Threads};
 use crate::pod::PodFacts;
 use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
@@ -74,7 +74,7 @@ pub struct DrainReport {
 /// The running data plane; its threads end when this and every handle are gone.
 #[derive(Debug)]
 pub struct Tunnel {
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
 }
 
 /// Admits and releases pods.
@@ -85,7 +85,7 @@ pub struct TunnelHandle {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    shards: Vec<Shard>,
+    crew: Crew,
     pub(crate) sockets: Sockets,
     ipv6: bool,
     pub(crate) tickets: Tickets,
@@ -103,16 +103,10 @@ impl Tunnel {
         parts: &Parts,
     ) -> std::io::Result<(Self, TunnelHandle)> {
         let tickets = Tickets::default();
-        let mut shards = Vec::new();
-        let mut threads = Vec::new();
-        for number in 0..settings.threads.max(1) {
-            let (settings, parts) = (settings.clone(), parts.clone());
-            let (shard, thread) = Shard::start(number, settings, parts, tickets.clone())?;
-            shards.push(shard);
-            threads.push(thread);
-        }
+        let crew = Crew::start(settings.clone(), parts.clone(), tickets.clone())?;
+        let threads = crew.threads();
         let inner = Inner {
-            shards,
+            crew,
             sockets: parts.sockets.clone(),
             ipv6: settings.ipv6,
             tickets,
@@ -129,7 +123,9 @@ impl Tunnel {
 
     /// Waits for the threads to end; every [`TunnelHandle`] must be gone.
     pub fn join(self) {
-        for thread in self.threads {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the data plane ended by a panic");
             }
@@ -193,7 +189,7 @@ impl TunnelHandle {
         facts: &PodFacts,
         listeners: Vec<(Port, std::net::TcpListener)>,
     ) -> Result<(), AdmitError> {
-        for shard in &self.inner.shards {
+        for shard in self.inner.crew.assign(&facts.key) {
             let own = listeners
                 .iter()
                 .map(|(port, listener)| listener.try_clone().map(|l| (*port, l)))
@@ -226,7 +222,7 @@ impl TunnelHandle {
     }
 
     async fn forget(&self, key: &Arc<str>) {
-        for shard in &self.inner.shards {
+        for shard in self.inner.crew.of(key) {
             shard
                 .ask(|reply| Command::Release {
                     key: Arc::clone(key),
@@ -234,6 +230,7 @@ impl TunnelHandle {
                 })
                 .await;
         }
+        self.inner.crew.forget(key);
         self.inner.sockets.close(Arc::clone(key)).await;
     }
 
@@ -246,7 +243,7 @@ impl TunnelHandle {
     /// Connections of each pod now, by uid.
     pub async fn connections(&self) -> HashMap<Arc<str>, usize> {
         let mut total: HashMap<Arc<str>, usize> = HashMap::new();
-        for shard in &self.inner.shards {
+        for shard in self.inner.crew.all() {
             let counts = shard.ask(|reply| Command::Count { reply }).await;
             for (key, count) in counts.unwrap_or_default() {
                 *total.entry(key).or_default() += count;
@@ -259,8 +256,8 @@ impl TunnelHandle {
     /// has ended or `patience` is over.
     pub async fn drain(&self, patience: Duration) -> DrainReport {
         let deadline = Instant::now() + patience;
-        self.drain_with(|reply| Command::Drain { deadline, reply })
-            .await
+        let all = self.inner.crew.all();
+        drain_with(&all, |reply| Command::Drain { deadline, reply }).await
     }
 
     /// Lets a pod finish that leaves the mesh and stays: tells its peers to open no more streams,
@@ -270,14 +267,14 @@ impl TunnelHandle {
     pub async fn drain_pod(&self, uid: &PodUid, patience: Duration) -> DrainReport {
         let deadline = Instant::now() + patience;
         let key: Arc<str> = Arc::from(uid.to_string());
+        let shards = self.inner.crew.of(&key);
         loop {
-            let report = self
-                .drain_with(|reply| Command::DrainPod {
-                    key: Arc::clone(&key),
-                    deadline,
-                    reply,
-                })
-                .await;
+            let report = drain_with(&shards, |reply| Command::DrainPod {
+                key: Arc::clone(&key),
+                deadline,
+                reply,
+            })
+            .await;
             // A thread that was done before the others may have been called since.
             let called = self.connections().await.get(&key).is_some_and(|n| *n > 0);
             if report.left > 0 || !called || Instant::now() >= deadline {
@@ -286,20 +283,11 @@ impl TunnelHandle {
         }
     }
 
-    async fn drain_with(&self, command: impl Fn(oneshot::Sender<usize>) -> Command) -> DrainReport {
-        // All are asked before any is waited for.
-        let asked: Vec<_> = self.inner.shards.iter().map(|s| s.send(&command)).collect();
-        let mut left = 0;
-        for answer in asked.into_iter().flatten() {
-            left += answer.await.unwrap_or(0);
-        }
-        DrainReport { left }
-    }
-
     /// Whether every thread of the data plane answers within `patience`.
     pub async fn alive(&self, patience: Duration) -> bool {
         let command = |reply| Command::Ping { reply };
-        let asked: Vec<_> = self.inner.shards.iter().map(|s| s.send(command)).collect();
+        let shards = self.inner.crew.all();
+        let asked: Vec<_> = shards.iter().map(|s| s.send(command)).collect();
         let all = async {
             for answer in asked {
                 let Some(answer) = answer else { return false };
@@ -318,4 +306,17 @@ impl TunnelHandle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn drain_with(
+    shards: &[Shard],
+    command: impl Fn(oneshot::Sender<usize>) -> Command,
+) -> DrainReport {
+    // All are asked before any is waited for.
+    let asked: Vec<_> = shards.iter().map(|s| s.send(&command)).collect();
+    let mut left = 0;
+    for answer in asked.into_iter().flatten() {
+        left += answer.await.unwrap_or(0);
+    }
+    DrainReport { left }
 }

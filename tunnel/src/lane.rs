@@ -8,14 +8,15 @@
 //! thread: event loop ─► lane a: up to 61 of its tasks, or 32 KiB ─► lane b ─► … ─► event loop ─► …
 //! ```
 //!
-//! A lane that is alone has longer turns (`tunnel-hbone`'s `turn`). One that has more to do waits until
-//! the event loop has been asked what is new: what a quiet pod waits for would not be seen otherwise.
+//! A lane that is alone has longer turns (`tunnel-hbone`'s `turn`): alone in the process, not only on its thread. The kernel
+//! takes a processor from a thread, and lets packets for others through, when the thread calls it: the longer it encrypts
+//! at a stretch, the longer a quiet pod waits on another thread, too. A lane that has more to do waits until the event loop has
+//! been asked what is new: what a quiet pod of its own thread waits for would not be seen otherwise.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -27,9 +28,52 @@ use tunnel_hbone::{LaneTurn, later};
 /// A lane is alone once no other has had a turn for so long.
 const ALONE: Duration = Duration::from_millis(100);
 
-thread_local! {
-    /// The lane that had the latest turn on this thread, and when another had one.
-    static LATEST: Cell<(usize, Option<Instant>)> = const { Cell::new((0, None)) };
+/// A lane says so often at most that it has had a turn: what all threads read must seldom be written.
+const SAID: Duration = Duration::from_millis(10);
+
+/// The lanes of the process.
+static EVERYBODY: Company = Company::new();
+
+/// Which pods' lanes have had a turn lately.
+#[derive(Debug)]
+struct Company {
+    /// The pod whose lane said so last.
+    latest: AtomicUsize,
+    /// When another one did, milliseconds of [`clock`]; 0 for never.
+    others: AtomicU64,
+}
+
+impl Company {
+    const fn new() -> Self {
+        Self {
+            latest: AtomicUsize::new(0),
+            others: AtomicU64::new(0),
+        }
+    }
+
+    /// Two that say so at the same moment are others to each other at the next.
+    fn note(&self, pod: usize, now: u64) {
+        let latest = self.latest.swap(pod, Ordering::Relaxed);
+        // The first of all has no other before it.
+        if latest != pod && latest != 0 {
+            self.others.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn has_others(&self, now: u64) -> bool {
+        let others = self.others.load(Ordering::Relaxed);
+        others != 0 && now.saturating_sub(others) < millis(ALONE)
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since this was first asked, and one more: never 0.
+fn clock(now: Instant) -> u64 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    1 + millis(now.saturating_duration_since(*BEGAN))
 }
 
 /// The tasks of one pod on one thread; a future that ends with the last of them.
@@ -38,15 +82,21 @@ pub(crate) struct Lane {
     tasks: LocalSet,
     signal: Arc<Signal>,
     waker: Waker,
+    /// Its lanes on other threads are no others.
+    pod: Arc<str>,
+    /// When it last said that it has had a turn.
+    said: Option<u64>,
 }
 
 impl Lane {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(pod: &Arc<str>) -> Self {
         let signal = Arc::<Signal>::default();
         Self {
             tasks: LocalSet::new(),
             waker: Arc::clone(&signal).into(),
             signal,
+            pod: Arc::clone(pod),
+            said: None,
         }
     }
 
@@ -55,16 +105,13 @@ impl Lane {
         self.tasks.enter()
     }
 
-    /// Whether no other lane of the thread has had a turn lately; this one has one now.
-    fn is_alone(&self, now: Instant) -> bool {
-        let own = Arc::as_ptr(&self.signal) as usize;
-        let (latest, mut others) = LATEST.get();
-        if latest != own {
-            // The first of all has no other before it.
-            others = (latest != 0).then_some(now);
-            LATEST.set((own, others));
+    /// Whether no other pod's lane has had a turn lately; this one has one now.
+    fn is_alone(&mut self, company: &Company, now: u64) -> bool {
+        if self.said.is_none_or(|said| now >= said + millis(SAID)) {
+            self.said = Some(now);
+            company.note(Arc::as_ptr(&self.pod).addr(), now);
         }
-        others.is_none_or(|others| now.duration_since(others) >= ALONE)
+        !company.has_others(now)
     }
 }
 
@@ -74,7 +121,7 @@ impl Future for Lane {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.signal.thread.register(cx.waker());
         self.signal.stage.store(AT_WORK, Ordering::SeqCst);
-        let turn = LaneTurn::begin(self.is_alone(Instant::now()));
+        let turn = LaneTurn::begin(self.is_alone(&EVERYBODY, clock(Instant::now())));
         let Self { tasks, waker, .. } = &mut *self;
         let polled = Pin::new(tasks).poll(&mut Context::from_waker(waker));
         drop(turn);
@@ -151,7 +198,7 @@ mod tests {
     fn a_quiet_pod_waits_for_one_turn_of_a_greedy_one() {
         on_a_thread(async {
             let turns = Rc::new(Cell::new(0));
-            let [busy, quiet] = [Lane::new(), Lane::new()];
+            let [busy, quiet] = ["one", "other"].map(|pod| Lane::new(&Arc::from(pod)));
             {
                 let _in = busy.enter();
                 for _ in 0..1000 {
@@ -186,22 +233,39 @@ mod tests {
 
     #[test]
     fn a_lane_is_alone_when_no_other_has_had_a_turn_lately() {
-        on_a_thread(async {
-            let [one, other] = [Lane::new(), Lane::new()];
-            let now = Instant::now();
-            assert!(one.is_alone(now));
-            assert!(one.is_alone(now));
-            assert!(!other.is_alone(now));
-            assert!(!one.is_alone(now));
-            assert!(!one.is_alone(now + ALONE / 2));
-            assert!(one.is_alone(now + ALONE));
+        let company = Company::new();
+        let [mut one, mut other] = ["one", "other"].map(|pod| Lane::new(&Arc::from(pod)));
+        let (now, later) = (7, 7 + millis(ALONE));
+        assert!(one.is_alone(&company, now));
+        assert!(one.is_alone(&company, now + 1));
+        assert!(!other.is_alone(&company, now + 1));
+        // It has just said so, and still sees that another has.
+        assert!(!one.is_alone(&company, now + 2));
+        assert!(!one.is_alone(&company, now + millis(ALONE) / 2));
+        assert!(!one.is_alone(&company, later));
+        assert!(one.is_alone(&company, later + millis(ALONE) / 2));
+        assert!(!other.is_alone(&company, later + millis(ALONE) / 2));
+        assert!(!one.is_alone(&company, later + millis(ALONE) / 2 + millis(SAID)));
+    }
+
+    #[test]
+    fn lanes_of_different_threads_are_company() {
+        let company = Company::new();
+        let pod = Arc::from("one");
+        let [mut one, mut same] = [Lane::new(&pod), Lane::new(&pod)];
+        assert!(one.is_alone(&company, 1));
+        assert!(same.is_alone(&company, 1));
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| Lane::new(&Arc::from("other")).is_alone(&company, 2));
+            assert!(!other.join().unwrap());
         });
+        assert!(!one.is_alone(&company, 3));
     }
 
     #[test]
     fn it_ends_with_its_last_task_and_hears_other_threads() {
         on_a_thread(async {
-            let lane = Lane::new();
+            let lane = Lane::new(&Arc::from("pod"));
             let (tell, told) = tokio::sync::oneshot::channel();
             {
                 let _in = lane.enter();

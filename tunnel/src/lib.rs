@@ -19,6 +19,7 @@ mod application;
 mod baggage;
 mod connect;
 mod context;
+mod crew;
 mod drain;
 mod farewell;
 mod flow;

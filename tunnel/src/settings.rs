@@ -1,5 +1,6 @@
 //! What a tunnel is started with.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::occupants::Occupants;
 /// Settings of the data plane.
 #[derive(Clone, Debug)]
 pub struct TunnelSettings {
-    /// Threads that move bytes.
+    /// Threads that move the bytes of one pod. There are more for all pods: those of a pod are shared with as few others as
+    /// possible.
     pub threads: usize,
     /// The network of this node.
     pub network: Arc<str>,
@@ -68,9 +70,22 @@ pub enum Untold {
     },
 }
 
-/// Half the processors, at least one: the rest is for the pods whose traffic this is.
+/// Half the processors, at least one: the rest is for the pods whose traffic this is. And four at most: no pod takes more
+/// of a large node by itself.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2))
+    processors().div_ceil(2).min(4)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+impl TunnelSettings {
+    /// Threads for all pods. One that takes all the time of its own leaves the others theirs; half the processors can be
+    /// busy.
+    pub(crate) fn threads_in_all(&self) -> usize {
+        (16 * self.threads).max(32).max(processors() / 2)
+    }
 }
 
 /// What the data plane works with and does not own.

@@ -67,7 +67,7 @@ impl Shard {
             .enable_all()
             .max_io_events_per_tick(EVENTS)
             .build()?;
-        parts.telemetry.watch_runtime(runtime.handle().clone());
+        let (telemetry, watched) = (parts.telemetry.clone(), runtime.handle().clone());
         let (commands, inbox) = mpsc::unbounded_channel();
         let thread = thread::Builder::new()
             .name(format!("tunnel-{number}"))
@@ -75,6 +75,8 @@ impl Shard {
                 let context = Context::new(settings, parts, tickets);
                 LocalSet::new().block_on(&runtime, run(context, inbox));
             })?;
+        // Only now: what is watched is kept, and a process that can have no more threads asks again for each pod.
+        telemetry.watch_runtime(watched);
         Ok((Self { commands }, thread))
     }
 
@@ -166,7 +168,7 @@ fn admit(
     }
     let key = Arc::clone(&facts.key);
     let pod = Pod::new(facts, Rc::clone(context));
-    let lane = Lane::new();
+    let lane = Lane::new(&key);
     {
         let _in = lane.enter();
         pod.listen(listeners)?;

@@ -230,7 +230,9 @@ settings! {
     dns_capture "dnsCapture": bool = Default::Is("false"), Limits::Any, "";
     /// Which iptables programs write the pods' rules; auto follows what the node already uses.
     iptables_backend "iptablesBackend": IptablesBackend = Default::Is("auto"), Limits::Any, "";
-    /// Threads that move traffic; auto takes half of the processors, at least one.
+    /// Threads that move the traffic of one pod; auto takes half of the processors, at least one and at most four. In all
+    /// there are sixteen times as many, at least 32, started as pods come: each pod shares its own with as few others as
+    /// possible.
     worker_threads "workerThreads": WorkerThreads = Default::Is("auto"), Limits::Any, "";
     /// Connections one pod may have open through the tunnel, on each worker thread; further ones
     /// wait to be accepted.

@@ -9,8 +9,8 @@ use std::cell::RefCell;
 /// Size of a pooled buffer, bytes: large reads are what makes bulk transfer cheap.
 pub(crate) const BUFFER: usize = 256 * 1024;
 
-/// Buffers kept per thread; what is returned beyond that is freed.
-const KEPT: usize = 8;
+/// Buffers kept per thread, of which there are as many as pods; what is returned beyond that is freed.
+const KEPT: usize = 2;
 
 thread_local! {
     static STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };

@@ -15,7 +15,8 @@ use std::task::{Context, Poll};
 const WHOLE: usize = 1 << 20;
 /// By one connection of very many: a full record of TLS (RFC 8446 5.1).
 const LEAST: usize = 16 << 10;
-/// By a lane beside others: a quiet pod waits for some such turns. Half of it costs bulk a sixth (`hack/lane/README.md`).
+/// By a lane beside others: a quiet pod waits for some such turns, also on another thread. Twice of it is more for bulk, and
+/// too much for the quiet pod (`hack/lane/README.md`, Fairness).
 const BESIDE_OTHERS: usize = 32 << 10;
 
 thread_local! {
@@ -30,7 +31,7 @@ thread_local! {
 pub struct LaneTurn(());
 
 impl LaneTurn {
-    /// Begins one; whether other lanes of the thread have something to do these days.
+    /// Begins one; whether no other lane has something to do these days.
     #[must_use]
     pub fn begin(alone: bool) -> Self {
         LEFT.set(if alone { WHOLE } else { BESIDE_OTHERS });

@@ -15,10 +15,13 @@ pub(super) const SIZE: usize = ROOM + 2 * FULL;
 /// Size of a buffer that gathers little, bytes: what many busy tunnels have at the same moment must not be large for each.
 pub(super) const SMALL: usize = 2 * FULL;
 
-/// Buffers kept per thread. A tunnel has one for a moment only, unless its peer does not read.
-const KEPT: usize = 4;
-/// Small ones: those of all tunnels that have something to send in one turn of the event loop.
-const KEPT_SMALL: usize = 32;
+/// Buffers kept per thread, of which there are as many as pods. A tunnel has one for a moment only, unless its peer does
+/// not read.
+const KEPT: usize = 1;
+/// Small ones: those of a pod's tunnels that have something to send in one turn of the event loop.
+const KEPT_SMALL: usize = 8;
+/// Lists.
+const KEPT_LISTS: usize = 4;
 /// Pieces in a list that is kept; a buffer of tiny records makes a longer one.
 const PIECES: usize = 1024;
 
@@ -68,7 +71,7 @@ pub(super) fn give_list(mut list: Vec<Range<usize>>) {
     if (1..=PIECES).contains(&list.capacity()) {
         list.clear();
         LISTS.with_borrow_mut(|lists| {
-            if lists.len() < KEPT {
+            if lists.len() < KEPT_LISTS {
                 lists.push(list);
             }
         });
