@@ -34,7 +34,7 @@ class Four(bench.Lane):
         if not self.meshed:
             return
         for out, source in self.spec["files"].items():
-            (self.dir / out).write_text(self.sub(pathlib.Path(bench.HERE / "templates" / source).read_text()))
+            (self.dir / out).write_text(self.sub((bench.HERE / "templates" / source).read_text()))
         pods = [side + who for who in (QUIET, GREEDY) for side in "cs"]
         mesh = {"policies": [], "services": [], "workloads": [
             {"uid": f"cluster1//v1/Pod/default/{pod}", "name": pod, "namespace": "default", "serviceAccount": pod,
@@ -109,7 +109,8 @@ def row(what, samples):
 
 def main():
     work, netload, template, agent = map(os.path.realpath, sys.argv[1:5])
-    repetitions, seconds, streams = (list(map(int, sys.argv[5:8])) + [5, 4, 1000][len(sys.argv) - 5:])[:3]
+    given = list(map(int, sys.argv[5:8]))
+    repetitions, seconds, streams = given + [5, 3, 1000][len(given):]
     subprocess.run([f"{HARNESS}/topo.sh", "down"])
     print(f"beside {streams} greedy connections; microseconds; median [lowest-highest] of {repetitions}\n")
     print("| | alone, p50 | p99 | beside, p50 | p99 | p99 ÷ alone | greedy pod, Gbit/s |\n|---|---|---|---|---|---|---|")

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use tunnel_model::{Identity, PodUid};
 use tunnel_sockets::{Port, Sockets, SocketsError};
 
 use crate::application::Ports;
-use crate::crew::{Crew, Threads};
+use crate::crew::{Crew, Threads, locked};
 use crate::pod::PodFacts;
 use crate::probe::Tickets;
 use crate::settings::{Parts, TunnelSettings};
@@ -123,8 +123,7 @@ impl Tunnel {
 
     /// Waits for the threads to end; every [`TunnelHandle`] must be gone.
     pub fn join(self) {
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *locked(&self.threads));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the data plane ended by a panic");
@@ -242,14 +241,7 @@ impl TunnelHandle {
 
     /// Connections of each pod now, by uid.
     pub async fn connections(&self) -> HashMap<Arc<str>, usize> {
-        let mut total: HashMap<Arc<str>, usize> = HashMap::new();
-        for shard in self.inner.crew.all() {
-            let counts = shard.ask(|reply| Command::Count { reply }).await;
-            for (key, count) in counts.unwrap_or_default() {
-                *total.entry(key).or_default() += count;
-            }
-        }
-        total
+        count(&self.inner.crew.all()).await
     }
 
     /// Stops accepting, tells peers to open no more streams, and waits until the last connection
@@ -276,7 +268,7 @@ impl TunnelHandle {
             })
             .await;
             // A thread that was done before the others may have been called since.
-            let called = self.connections().await.get(&key).is_some_and(|n| *n > 0);
+            let called = count(&shards).await.get(&key).is_some_and(|n| *n > 0);
             if report.left > 0 || !called || Instant::now() >= deadline {
                 return report;
             }
@@ -285,38 +277,49 @@ impl TunnelHandle {
 
     /// Whether every thread of the data plane answers within `patience`.
     pub async fn alive(&self, patience: Duration) -> bool {
-        let command = |reply| Command::Ping { reply };
         let shards = self.inner.crew.all();
-        let asked: Vec<_> = shards.iter().map(|s| s.send(command)).collect();
-        let all = async {
-            for answer in asked {
-                let Some(answer) = answer else { return false };
-                if answer.await.is_err() {
-                    return false;
-                }
-            }
-            true
-        };
-        timeout(patience, all).await.unwrap_or(false)
+        let all = ask_all(&shards, |reply| Command::Ping { reply });
+        let answers = timeout(patience, all).await;
+        answers.is_ok_and(|answers| answers.iter().all(Option::is_some))
     }
 
     pub(crate) fn pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<PodUid, PodStatus>> {
-        self.inner
-            .pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner.pods)
     }
+}
+
+/// Connections of each pod on these threads, by uid.
+async fn count(shards: &[Shard]) -> HashMap<Arc<str>, usize> {
+    let mut total: HashMap<Arc<str>, usize> = HashMap::new();
+    let counts = ask_all(shards, |reply| Command::Count { reply }).await;
+    for (key, count) in counts.into_iter().flatten().flatten() {
+        *total.entry(key).or_default() += count;
+    }
+    total
 }
 
 async fn drain_with(
     shards: &[Shard],
     command: impl Fn(oneshot::Sender<usize>) -> Command,
 ) -> DrainReport {
-    // All are asked before any is waited for.
-    let asked: Vec<_> = shards.iter().map(|s| s.send(&command)).collect();
-    let mut left = 0;
-    for answer in asked.into_iter().flatten() {
-        left += answer.await.unwrap_or(0);
+    let left = ask_all(shards, command).await;
+    DrainReport {
+        left: left.into_iter().flatten().sum(),
     }
-    DrainReport { left }
+}
+
+/// Asks all before any is waited for; nothing is the answer of a thread that has ended.
+async fn ask_all<T>(
+    shards: &[Shard],
+    command: impl Fn(oneshot::Sender<T>) -> Command,
+) -> Vec<Option<T>> {
+    let asked: Vec<_> = shards.iter().map(|shard| shard.send(&command)).collect();
+    let mut answers = Vec::with_capacity(asked.len());
+    for answer in asked {
+        answers.push(match answer {
+            Some(answer) => answer.await.ok(),
+            None => None,
+        });
+    }
+    answers
 }

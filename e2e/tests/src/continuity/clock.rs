@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// A process that is killed is gone within this time.
-const GONE: Duration = Duration::from_secs(5);
+/// A process that is killed, and one that lingers, is gone within this time.
+pub(super) const GONE: Duration = Duration::from_secs(5);
 
 /// Now.
 ///

@@ -1,15 +1,12 @@
 //! What befalls an agent.
 
-use super::clock::Blow;
+use super::clock::{Blow, GONE};
 use crate::until;
 use anyhow::{Context, Result, ensure};
 use e2e_netlab::{AgentProcess, Node, Part};
 use nix::sys::signal::Signal;
 use std::thread;
 use std::time::Duration;
-
-/// A holder is killed within this time, and one that lingers is gone.
-const GONE: Duration = Duration::from_secs(5);
 
 /// A process that takes part in an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +91,6 @@ fn die_in_succession(node: &Node, party: Party) -> Result<Blow> {
     })?;
     if party == Party::NextHolder {
         // The former one goes on, and is succeeded by a later attempt: whoever comes too early is sent away.
-        next.wait_for_end(GONE)?;
         until("another one takes over", || {
             node.mend_agent()?;
             ensure!(
