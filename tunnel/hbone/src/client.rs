@@ -159,11 +159,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.closing = true;
             self.core.borrow_mut().say_last(Reason::NO_ERROR);
         }
-        self.driver.write(cx)?;
         if self.closing {
             ready!(self.driver.poll_close(cx)).map_err(Over::Died)?;
             return Poll::Ready(Ok(()));
         }
+        self.driver.write(cx)?;
         Poll::Pending
     }
 }

@@ -39,6 +39,8 @@ pub struct TlsIo<S> {
     /// What has been opened: places in `incoming`.
     pieces: Vec<Range<usize>>,
     opener: Opener,
+    /// Records of the handshake that leave before all others.
+    unsent: Vec<u8>,
     pub(super) tx: Key,
     pub(super) secrets: Box<dyn Secrets>,
     /// Records that one key may seal.
@@ -62,11 +64,12 @@ impl<S> std::fmt::Debug for TlsIo<S> {
 }
 
 impl<S> TlsIo<S> {
-    /// Takes over with these keys, and with what has been received already.
+    /// Takes over with these keys, with what has been received already, and with what the
+    /// handshake has sealed and not sent.
     pub(super) fn new(
         stream: S,
         incoming: Incoming,
-        tx: Key,
+        (tx, unsent): (Key, Vec<u8>),
         opener: Opener,
         secrets: Box<dyn Secrets>,
     ) -> Self {
@@ -75,6 +78,7 @@ impl<S> TlsIo<S> {
             incoming,
             pieces: Vec::new(),
             opener,
+            unsent,
             tx,
             secrets,
             limit: SEALED,
@@ -133,7 +137,8 @@ impl<S> TlsIo<S> {
 
     /// Says that the next key is used, and uses it. Bytes that wait to be sealed come behind that.
     fn update_own(&mut self, gather: &mut Gather) -> io::Result<()> {
-        gather.put_sealed(&self.tx.seal_small(HANDSHAKE, OWN_UPDATE)?);
+        let record = self.tx.seal_small(HANDSHAKE, OWN_UPDATE)?;
+        self.put_sealed(gather, &record);
         self.tx = self.secrets.next_tx().map_err(tls_error)?;
         Ok(())
     }
@@ -144,6 +149,7 @@ impl<S> TlsIo<S> {
             gather.discard_plain();
             return Ok(());
         }
+        self.put_unsent(gather);
         let records = gather.unsealed() as u64;
         if records > 0 && self.tx.sequence().saturating_add(records) > self.limit {
             self.update_own(gather)?;
@@ -153,7 +159,19 @@ impl<S> TlsIo<S> {
 
     fn put_alert(&mut self, gather: &mut Gather, level: u8, alert: AlertDescription) {
         if let Ok(record) = self.tx.seal_small(ALERT, &[level, alert.into()]) {
-            gather.put_sealed(&record);
+            self.put_sealed(gather, &record);
+        }
+    }
+
+    fn put_sealed(&mut self, gather: &mut Gather, record: &[u8]) {
+        self.put_unsent(gather);
+        gather.put_sealed(record);
+    }
+
+    /// What the handshake has left comes first.
+    fn put_unsent(&mut self, gather: &mut Gather) {
+        if !self.unsent.is_empty() {
+            gather.put_sealed(&std::mem::take(&mut self.unsent));
         }
     }
 

@@ -172,9 +172,13 @@ fn with_theirs(conn: Connection, near: Wire, far: Wire) -> (Us, Peer) {
     }
     .unwrap();
     assert!(!chain.is_empty());
+    let mut us = Us::new(io);
+    while us.send().is_pending() {
+        peer.turn().unwrap();
+    }
     peer.turn().unwrap();
     assert!(!peer.conn.is_handshaking());
-    (Us::new(io), peer)
+    (us, peer)
 }
 
 /// Our client and our server, connected.
@@ -189,8 +193,12 @@ fn with_ourselves() -> (Us, Us) {
             other = Some(done);
         }
     });
+    let mut client = Us::new(client.unwrap().0);
+    assert!(client.send().is_ready());
     let other = other.unwrap_or_else(|| shake(server, || ()));
-    (Us::new(client.unwrap().0), Us::new(other.unwrap().0))
+    let mut server = Us::new(other.unwrap().0);
+    assert!(server.send().is_ready());
+    (client, server)
 }
 
 /// Bytes of which no two neighbours of a record's length are alike.

@@ -62,7 +62,9 @@ impl<S, R: Side> Shake<S, R> {
         let tx = Key::new(secrets.tx).map_err(tls_error)?;
         let rx = Key::new(secrets.rx).map_err(tls_error)?;
         let opener = Opener::new(rx, R::TICKETS);
-        let io = TlsIo::new(self.stream, self.incoming, tx, opener, next);
+        let mut unsent = self.outgoing;
+        unsent.drain(..self.sent);
+        let io = TlsIo::new(self.stream, self.incoming, (tx, unsent), opener, next);
         Ok((io, chain))
     }
 
@@ -128,7 +130,8 @@ impl<S, R: Side> Shake<S, R> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Side> Shake<S, R> {
-    /// Drives the handshake to its end, with everything sent that belongs to it.
+    /// Drives the handshake to its end. What is to be sent last leaves together with what the
+    /// connection says first: a client's last word, a server's ticket.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let step = match self.step() {
@@ -139,14 +142,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Side> Shake<S, R> {
                     return Poll::Ready(Err(error));
                 }
             };
-            let sent = self.poll_drain(cx)?;
             match step {
-                Step::Done => {
-                    ready!(sent);
-                    return Poll::Ready(Ok(()));
-                }
+                Step::Done => return Poll::Ready(Ok(())),
                 Step::Closed => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Step::Wants if self.show() => {}
                 Step::Wants => {
+                    // While not all of it can be sent, the peer may still be heard.
+                    let _sent = self.poll_drain(cx)?;
                     while !self.show() {
                         if ready!(self.incoming.poll_fill(&mut self.stream, cx, usize::MAX))? == 0 {
                             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));

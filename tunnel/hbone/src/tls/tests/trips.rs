@@ -75,14 +75,20 @@ fn we_understand_ourselves_over_duplex() {
         for room in [64, 1 << 20] {
             let (near, far) = tokio::io::duplex(room);
             let peer = [127, 0, 0, 1].into();
-            let (near, far) = tokio::join!(
-                connect(near, peer, Arc::clone(&CERTIFICATE.client), PATIENCE),
-                accept(far, Arc::clone(&CERTIFICATE.server), PATIENCE),
-            );
-            let (mut near, mut far) = (near.unwrap().0, far.unwrap().0);
-            let data = noise(300_000);
             let (mut gather, mut back, mut heard) =
                 (Gather::default(), Gather::default(), Vec::new());
+            let near = async {
+                let config = Arc::clone(&CERTIFICATE.client);
+                let mut near = connect(near, peer, config, PATIENCE).await.unwrap().0;
+                std::future::poll_fn(|cx| near.poll_send(cx, &mut gather, usize::MAX))
+                    .await
+                    .unwrap();
+                near
+            };
+            let far = accept(far, Arc::clone(&CERTIFICATE.server), PATIENCE);
+            let (mut near, far) = tokio::join!(near, far);
+            let mut far = far.unwrap().0;
+            let data = noise(300_000);
             gather.put(&data);
             tokio::join!(
                 std::future::poll_fn(|cx| near.poll_close(cx, &mut gather)),
@@ -123,6 +129,7 @@ fn what_comes_right_behind_the_handshake_is_heard() {
             }
         });
         let mut us = Us::new(io.unwrap().0);
+        assert!(us.send().is_ready());
         let mut heard = us.hear().unwrap();
         if update {
             assert_eq!(heard.split_off(data.len()), b"afterwards");
