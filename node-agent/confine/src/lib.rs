@@ -25,12 +25,14 @@ mod calls;
 mod child;
 mod facts;
 mod kernel;
+mod pages;
 mod seal;
 mod start;
 mod step;
 mod view;
 
 pub use facts::{Facts, FactsError, facts};
+pub use pages::{SETTLED, forget_program};
 pub use seal::{SealError, seal_worker};
 pub use start::{Confinement, StartError, own_program};
 pub use step::Step;

@@ -111,6 +111,8 @@ pub(crate) struct Holder {
     pub(crate) restarts: Restarts,
     pub(crate) restart_at: Option<Instant>,
     pub(crate) next_site: Instant,
+    /// When the pages of the program go that only a start needs.
+    pub(crate) forget_at: Option<Instant>,
     /// It was said that a site's address is taken.
     pub(crate) said_missing: bool,
     pub(crate) signals: Signals,
@@ -161,6 +163,7 @@ impl Holder {
             restarts: Restarts::default(),
             restart_at: None,
             next_site: now,
+            forget_at: None,
             ended: None,
         };
         successor::begin(&mut holder, now)?;
@@ -264,6 +267,7 @@ impl Holder {
             .chain(self.worker.as_ref().map(|worker| worker.wake(deadline)))
             .chain(self.former_wake())
             .chain(self.restart_at)
+            .chain(self.forget_at)
             .chain(missing.then_some(self.next_site))
             .chain(self.callers.iter().map(|caller| caller.until))
             .chain(self.succession.until())
@@ -286,6 +290,7 @@ impl Holder {
         if self.sites.len() < self.settings.sites.len() && self.next_site <= now {
             self.bind_missing_sites(now);
         }
+        self.forget_on_time(now);
         self.former_on_time(now);
         self.succession_on_time(now);
         self.release_on_time(now);

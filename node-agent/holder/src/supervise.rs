@@ -142,8 +142,16 @@ impl Holder {
             let took = now.saturating_duration_since(worker.started);
             tracing::info!(pid = worker.pid(), ?took, "the worker serves");
             self.close_unclaimed();
+            self.forget_at = Some(now + node_agent_confine::SETTLED);
         }
         successor::worker_serves(self, now);
+    }
+
+    /// What is left to do is little, until the next worker is started.
+    pub(crate) fn forget_on_time(&mut self, now: Instant) {
+        if self.forget_at.take_if(|at| *at <= now).is_some() {
+            node_agent_confine::forget_program();
+        }
     }
 
     /// Whoever calls a pod that the worker does not know, because its table was damaged or it could

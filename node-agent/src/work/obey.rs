@@ -64,6 +64,9 @@ impl Obedience {
             async move {
                 readiness.ready().await;
                 holder.report(Report::Serving);
+                // Much of it was needed to start and is not needed to go on.
+                tokio::time::sleep(node_agent_confine::SETTLED).await;
+                node_agent_confine::forget_program();
             }
         });
         let mut without_holder = None;
