@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tunnel_credentials::peer_identity;
+use tunnel_credentials::{PeerRole, explain_tls};
 use tunnel_hbone::TunnelError;
 use tunnel_model::{Identity, SourceAddr};
 use tunnel_telemetry::{Direction, EarlyRefusal};
@@ -102,7 +102,9 @@ async fn greet(
     let (io, chain) = tunnel_hbone::accept(stream, config, limit)
         .await
         .map_err(in_words)?;
-    let identity = peer_identity(&chain).map_err(|e| TunnelError::Tls(e.to_string()))?;
+    let identity = certificate
+        .peer(PeerRole::Client, &chain)
+        .map_err(|e| TunnelError::Tls(explain_tls(&e)))?;
     Ok((
         io,
         Peer {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-use tunnel_credentials::{explain, peer_identity};
+use tunnel_credentials::{PeerRole, explain, explain_tls};
 use tunnel_hbone::{ClientTunnel, ConnectHead, OpenStream, Promised, TunnelError, disarm};
 use tunnel_model::{Identity, ResponseFlag};
 use tunnel_sockets::{Family, SocketKind};
@@ -116,7 +116,9 @@ async fn make(
     let config = std::sync::Arc::clone(&certificate.client);
     let (io, chain) =
         tunnel_hbone::connect(stream, peer.ip(), config, limits.handshake_timeout).await?;
-    let proven = peer_identity(&chain).map_err(|e| TunnelError::Tls(e.to_string()))?;
+    let proven = certificate
+        .peer(PeerRole::Server, &chain)
+        .map_err(|e| TunnelError::Tls(explain_tls(&e)))?;
     if !key.expected.contains(&proven) {
         return Err(TunnelError::Identity {
             actual: proven.to_string(),

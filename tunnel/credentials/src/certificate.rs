@@ -2,10 +2,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::Error;
 use rustls_pki_types::CertificateDer;
 use tunnel_model::Identity;
 
 use crate::answer;
+use crate::clock::{WallClock, unix};
+use crate::verify::{PeerRole, PeerVerifier};
 
 /// A workload's certificate, ready for use. The private key is inside the configurations and
 /// nowhere else.
@@ -24,9 +27,24 @@ pub struct Certificate {
     pub server: Arc<rustls::ServerConfig>,
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) roots: Vec<CertificateDer<'static>>,
+    pub(crate) peers: Arc<PeerVerifier>,
+    pub(crate) clock: Arc<dyn WallClock>,
 }
 
 impl Certificate {
+    /// Who a peer is, by the chain that a handshake with one of the configurations gave. It must be
+    /// asked after every handshake: a resumed one gives the chain of the first and judges nothing,
+    /// so that only this sees that the chain has expired or that a root is believed no more.
+    ///
+    /// # Errors
+    /// The peer's fault, or its authority's: the chain is not believed, or names no workload of our
+    /// trust domain.
+    pub fn peer(&self, role: PeerRole, chain: &[CertificateDer<'_>]) -> Result<Identity, Error> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let now = unix(self.clock.now());
+        self.peers.judge(role, leaf, intermediates, now)
+    }
+
     /// Whether it may be used at `now`.
     #[must_use]
     pub fn usable_at(&self, now: SystemTime) -> bool {

@@ -20,9 +20,11 @@ mod key;
 mod obtain;
 mod owner;
 mod peer;
+mod remember;
 mod root_file;
 mod roots;
 mod schedule;
+mod sessions;
 mod settings;
 mod slot;
 mod tls;
@@ -52,3 +54,4 @@ pub use settings::CredentialSettings;
 #[cfg(any(test, feature = "test-util"))]
 pub use test_authority::{LeafSpec, TestAuthority, TestCertificate};
 pub use tls::ConfigError;
+pub use verify::PeerRole;

@@ -23,6 +23,7 @@ use crate::clock::{SystemWallClock, WallClock};
 use crate::issue::{LeafFacts, Signer, read_request};
 use crate::key::Key;
 use crate::tls;
+use crate::trust::Believed;
 
 mod credulous;
 
@@ -205,6 +206,25 @@ impl TestAuthority {
         identity: &Identity,
         key_exchange: &[&'static dyn SupportedKxGroup],
     ) -> Certificate {
+        self.certificate_with(identity, key_exchange, &Arc::default())
+    }
+
+    /// The same with more roots that are believed.
+    #[cfg(test)]
+    pub(crate) fn certificate_believing(
+        &self,
+        identity: &Identity,
+        believed: &Arc<Believed>,
+    ) -> Certificate {
+        self.certificate_with(identity, tls::KEY_EXCHANGE, believed)
+    }
+
+    fn certificate_with(
+        &self,
+        identity: &Identity,
+        key_exchange: &[&'static dyn SupportedKxGroup],
+        believed: &Arc<Believed>,
+    ) -> Certificate {
         let key = Key::generate().unwrap();
         let now = self.clock.now();
         let spec = LeafSpec::named_at(identity.as_str(), now);
@@ -218,7 +238,7 @@ impl TestAuthority {
         };
         let accepted = answer::check(answer, &asked).unwrap();
         let provider = tls::provider(key_exchange);
-        tls::certificate_with(&provider, accepted, key, &Arc::default(), &self.clock).unwrap()
+        tls::certificate_with(&provider, accepted, key, believed, &self.clock).unwrap()
     }
 
     fn chain(&self, leaf: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {

@@ -9,10 +9,12 @@ mod answers;
 mod development;
 mod handshake;
 mod istiod;
+mod remembering;
 mod roots;
 mod rotation;
 mod scripted;
 mod secrecy;
+mod sessions;
 mod watching;
 
 use tunnel_model::Identity;

@@ -11,6 +11,7 @@ use crate::answer::Accepted;
 use crate::certificate::Certificate;
 use crate::clock::{TlsClock, WallClock};
 use crate::key::{Key, KeyError};
+use crate::sessions::Sessions;
 use crate::trust::Believed;
 use crate::verify::PeerVerifier;
 
@@ -91,40 +92,61 @@ pub(crate) fn certificate_with(
     let certified = CertifiedKey::new(chain.clone(), key.into_signing_key()?);
     let own = Arc::new(SingleCertAndKey::from(certified));
     let domain = identity.trust_domain();
-    let verifier = Arc::new(PeerVerifier::new(trust, Arc::clone(believed), domain));
+    let peers = Arc::new(PeerVerifier::new(trust, Arc::clone(believed), domain));
     let time = Arc::new(TlsClock(clock.clone()));
-
-    let mut client = ClientConfig::builder_with_details(provider.clone(), time.clone())
-        .with_protocol_versions(&[&TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier.clone())
-        .with_client_cert_resolver(own.clone());
-    client.alpn_protocols = vec![ALPN_H2.to_vec()];
-    client.enable_sni = false;
-    // A resumed session would outlive the certificate that was checked when it began.
-    client.resumption = Resumption::disabled();
-    // After the handshake the tunnel seals and opens records itself, where they lie in its buffers.
-    client.enable_secret_extraction = true;
-
-    let mut server = ServerConfig::builder_with_details(provider.clone(), time)
-        .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(own);
-    server.alpn_protocols = vec![ALPN_H2.to_vec()];
-    server.session_storage = Arc::new(NoServerSessionStorage {});
-    server.send_tls13_tickets = 0;
-    // As for the client.
-    server.enable_secret_extraction = true;
-
-    let (client, server) = (Arc::new(client), Arc::new(server));
+    let client = client(provider, &time, &peers, &own)?;
+    let server = server(provider, &time, &peers, own)?;
     Ok(Certificate {
         identity,
         not_before,
         not_after,
         serial,
-        client,
-        server,
+        client: Arc::new(client),
+        server: Arc::new(server),
         chain,
         roots,
+        peers,
+        clock: Arc::clone(clock),
     })
+}
+
+fn client(
+    provider: &Arc<CryptoProvider>,
+    time: &Arc<TlsClock>,
+    peers: &Arc<PeerVerifier>,
+    own: &Arc<SingleCertAndKey>,
+) -> Result<ClientConfig, ConfigError> {
+    let mut client = ClientConfig::builder_with_details(provider.clone(), time.clone())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(peers.clone())
+        .with_client_cert_resolver(own.clone());
+    client.alpn_protocols = vec![ALPN_H2.to_vec()];
+    client.enable_sni = false;
+    // Sessions are resumed with this certificate only, and never believed for what they were:
+    // `Certificate::peer` judges their chain again.
+    client.resumption = Resumption::store(Arc::new(Sessions::default()));
+    // After the handshake the tunnel seals and opens records itself, where they lie in its buffers.
+    client.enable_secret_extraction = true;
+    Ok(client)
+}
+
+fn server(
+    provider: &Arc<CryptoProvider>,
+    time: &Arc<TlsClock>,
+    peers: &Arc<PeerVerifier>,
+    own: Arc<SingleCertAndKey>,
+) -> Result<ServerConfig, ConfigError> {
+    let mut server = ServerConfig::builder_with_details(provider.clone(), time.clone())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(peers.clone())
+        .with_cert_resolver(own);
+    server.alpn_protocols = vec![ALPN_H2.to_vec()];
+    // Clients keep their sessions themselves, sealed with keys that only this configuration has.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.ticketer = aws_lc_rs::Ticketer::new()?;
+    server.send_tls13_tickets = 1;
+    // As for the client.
+    server.enable_secret_extraction = true;
+    Ok(server)
 }

@@ -4,6 +4,8 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
+use crate::remember::Beside;
+
 /// The roots a certificate came with, parsed once.
 #[derive(Debug)]
 pub(crate) struct Trust {
@@ -56,19 +58,18 @@ impl Trust {
     /// The same, by one of these roots or of those that are believed beside them.
     pub(crate) fn verify_beside(
         &self,
-        believed: &Believed,
+        beside: &Beside,
         leaf: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         usage: KeyUsage,
     ) -> Result<(), webpki::Error> {
         let by_own = self.verify(leaf, intermediates, now, usage);
-        let others = believed.now();
-        if by_own.is_ok() || others.is_empty() {
+        if by_own.is_ok() || beside.is_empty() {
             return by_own;
         }
         let all = Self {
-            anchors: self.anchors.iter().chain(&*others).cloned().collect(),
+            anchors: self.anchors.iter().chain(&**beside).cloned().collect(),
             signatures: self.signatures,
         };
         all.verify(leaf, intermediates, now, usage)
@@ -78,11 +79,11 @@ impl Trust {
 /// Roots that are believed beside those that a certificate came with. All configurations look here;
 /// only the owner of the certificates writes.
 #[derive(Debug, Default)]
-pub(crate) struct Believed(RwLock<Arc<[TrustAnchor<'static>]>>);
+pub(crate) struct Believed(RwLock<Beside>);
 
 impl Believed {
     pub(crate) fn replace<'a>(&self, roots: impl Iterator<Item = &'a CertificateDer<'static>>) {
-        let anchors: Arc<[_]> = roots
+        let anchors: Beside = roots
             // All were read once, or they would not be here.
             .filter_map(|root| webpki::anchor_from_trusted_cert(root).ok())
             .map(|anchor| anchor.to_owned())
@@ -90,7 +91,8 @@ impl Believed {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = anchors;
     }
 
-    fn now(&self) -> Arc<[TrustAnchor<'static>]> {
+    /// Those of this moment. As long as nothing is replaced, it is the same allocation.
+    pub(crate) fn now(&self) -> Beside {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

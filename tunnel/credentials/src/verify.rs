@@ -8,10 +8,21 @@ use rustls::{
     SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tunnel_model::Identity;
 use webpki::{EndEntityCert, KeyUsage};
 
 use crate::peer::{PeerIdentityError, identity_of};
+use crate::remember::{Beside, Remembered};
 use crate::trust::{Believed, Trust};
+
+/// What a peer is in a connection, for which its certificate must be good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerRole {
+    /// It makes the connection.
+    Client,
+    /// It accepts the connection.
+    Server,
+}
 
 /// Judges peers, in both roles: their chain leads to the roots that our certificate came with or
 /// that are believed beside them, and their one name is a workload of our trust domain. Which workload is the caller's question, asked after the handshake.
@@ -20,6 +31,8 @@ pub(crate) struct PeerVerifier {
     trust: Trust,
     believed: Arc<Believed>,
     trust_domain: String,
+    clients: Remembered,
+    servers: Remembered,
 }
 
 impl PeerVerifier {
@@ -28,23 +41,51 @@ impl PeerVerifier {
             trust,
             believed,
             trust_domain: trust_domain.to_owned(),
+            clients: Remembered::default(),
+            servers: Remembered::default(),
         }
     }
 
-    fn judge(
+    /// Who a peer is that has shown this chain, if it is believed.
+    pub(crate) fn judge(
         &self,
+        role: PeerRole,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-        usage: KeyUsage,
-    ) -> Result<(), Error> {
+    ) -> Result<Identity, Error> {
+        let remembered = match role {
+            PeerRole::Client => &self.clients,
+            PeerRole::Server => &self.servers,
+        };
+        let beside = self.believed.now();
+        if let Some(peer) = remembered.recall(&beside, leaf, intermediates, now) {
+            return Ok(peer);
+        }
+        let peer = self.verify(role, &beside, leaf, intermediates, now)?;
+        remembered.keep(&beside, leaf, intermediates, &peer);
+        Ok(peer)
+    }
+
+    fn verify(
+        &self,
+        role: PeerRole,
+        beside: &Beside,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Identity, Error> {
+        let usage = match role {
+            PeerRole::Client => KeyUsage::client_auth(),
+            PeerRole::Server => KeyUsage::server_auth(),
+        };
         let leaf = EndEntityCert::try_from(leaf).map_err(|why| chain_error(&why))?;
         self.trust
-            .verify_beside(&self.believed, &leaf, intermediates, now, usage)
+            .verify_beside(beside, &leaf, intermediates, now, usage)
             .map_err(|why| chain_error(&why))?;
         let peer = identity_of(&leaf).map_err(name_error)?;
         if peer.trust_domain() == self.trust_domain {
-            return Ok(());
+            return Ok(peer);
         }
         let own = self.trust_domain.clone();
         Err(name_error(PeerIdentityError::OtherTrustDomain {
@@ -98,8 +139,8 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.judge(end_entity, intermediates, now, KeyUsage::server_auth())
-            .map(|()| ServerCertVerified::assertion())
+        self.judge(PeerRole::Server, end_entity, intermediates, now)
+            .map(|_| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -141,8 +182,8 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge(end_entity, intermediates, now, KeyUsage::client_auth())
-            .map(|()| ClientCertVerified::assertion())
+        self.judge(PeerRole::Client, end_entity, intermediates, now)
+            .map(|_| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -22,7 +22,9 @@ mod side;
 use shake::Shake;
 use side::Side;
 
-/// Performs the client's side; gives the connection and the certificates that the server showed.
+/// Performs the client's side; gives the connection and the certificates that the server showed, now
+/// or when the session began that is resumed: whether they are still believed is the caller's
+/// question. The client's last word leaves with the first thing that it says.
 /// The name is the peer's address: HBONE sends no SNI and verifies SPIFFE identities instead of
 /// names.
 ///
@@ -39,7 +41,7 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     complete(stream, tls, limit).await
 }
 
-/// Performs the server's side.
+/// Performs the server's side; the certificates are those of the client, as in [`connect`].
 ///
 /// # Errors
 /// [`TunnelError::Handshake`] or [`TunnelError::HandshakeTimeout`].

@@ -6,28 +6,49 @@ use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
     UnboundKey,
 };
+use rustls::client::ClientConnectionData;
 use rustls::crypto::cipher::{AeadKey, Iv};
 use rustls::kernel::KernelConnection;
+use rustls::server::ServerConnectionData;
 use rustls::{ConnectionTrafficSecrets, Error};
 
 use super::fault::{general, tls_error};
 use super::{DATA, HEADER, TAG};
 
-/// The source of the next keys of both directions.
+/// The source of the next keys of both directions, and of the next session.
 pub(super) trait Secrets {
     /// For what we send.
     fn next_tx(&mut self) -> Result<Key, Error>;
     /// For what we receive.
     fn next_rx(&mut self) -> Result<Key, Error>;
+    /// Keeps a ticket for the next connection to the same server.
+    fn keep(&mut self, ticket: &[u8]);
 }
 
-impl<D> Secrets for KernelConnection<D> {
+impl Secrets for KernelConnection<ClientConnectionData> {
     fn next_tx(&mut self) -> Result<Key, Error> {
         self.update_tx_secret().and_then(Key::new)
     }
     fn next_rx(&mut self) -> Result<Key, Error> {
         self.update_rx_secret().and_then(Key::new)
     }
+    fn keep(&mut self, ticket: &[u8]) {
+        if let Err(error) = self.handle_new_session_ticket(ticket) {
+            // The connection is as good as without it.
+            tracing::debug!(%error, "a session ticket cannot be used");
+        }
+    }
+}
+
+impl Secrets for KernelConnection<ServerConnectionData> {
+    fn next_tx(&mut self) -> Result<Key, Error> {
+        self.update_tx_secret().and_then(Key::new)
+    }
+    fn next_rx(&mut self) -> Result<Key, Error> {
+        self.update_rx_secret().and_then(Key::new)
+    }
+    /// Clients have none to give: who sends one anyway has been refused.
+    fn keep(&mut self, _: &[u8]) {}
 }
 
 /// A key with its place in the sequence of records. Never to be printed.

@@ -7,7 +7,7 @@ use rustls::AlertDescription;
 use super::fault::Fault;
 use super::incoming::Incoming;
 use super::key::{Key, Secrets};
-use super::talk::{Said, Talk};
+use super::talk::{Keep, Said, Talk};
 use super::{ALERT, DATA, HANDSHAKE, HEADER, RECORD};
 
 /// Most that sealing may add to a record's plaintext (RFC 8446 5.2).
@@ -98,7 +98,9 @@ impl Opener {
     }
 
     fn talk(&mut self, content: &[u8], secrets: &mut dyn Secrets) -> Result<Record, Fault> {
-        if let Said::Update { asked } = self.talk.hear(content, self.tickets)? {
+        let mut keep = |ticket: &[u8]| secrets.keep(ticket);
+        let keep: Keep<'_> = self.tickets.then_some(&mut keep);
+        if let Said::Update { asked } = self.talk.hear(content, keep)? {
             self.key = secrets.next_rx().map_err(Fault::own)?;
             self.asked |= asked;
         }

@@ -9,6 +9,8 @@ const KEY_UPDATE: u8 = 24;
 
 /// Longest ticket message: two fields of two bytes of length, and what is of fixed size.
 const TICKET: usize = 2 * (2 + 0xffff) + 4 + 4 + 256;
+/// Longest one that is kept. A ticket holds the client's chain of certificates.
+const KEPT: usize = 16 * 1024;
 
 /// Our own word for a change of key, which asks for none in return.
 pub(super) const OWN_UPDATE: &[u8] = &[KEY_UPDATE, 0, 0, 1, 0];
@@ -22,35 +24,41 @@ pub(super) enum Said {
     Update { asked: bool },
 }
 
-/// Messages put together from records; none of them is kept.
+/// Who keeps tickets, if anybody does; without their headers.
+pub(super) type Keep<'k> = Option<&'k mut dyn FnMut(&[u8])>;
+
+/// Messages put together from records.
 #[derive(Default)]
 pub(super) struct Talk {
-    /// The beginning of a message: as much as the longest that is not skipped.
+    /// The beginning of a message: as much as the longest that is no ticket.
     head: [u8; 5],
     have: usize,
     /// Bytes of a ticket still to come.
-    skip: usize,
+    coming: usize,
+    /// What has come of it, unless it is too long to be kept.
+    ticket: Option<Vec<u8>>,
 }
 
 impl Talk {
     /// Whether a message has begun: nothing else may come before its end.
     pub(super) const fn is_partial(&self) -> bool {
-        self.have > 0 || self.skip > 0
+        self.have > 0 || self.coming > 0
     }
 
-    /// Hears a record's content. Tickets come from servers only, so a server expects none.
-    pub(super) fn hear(&mut self, content: &[u8], tickets: bool) -> Result<Said, Fault> {
+    /// Hears a record's content. Tickets come from servers only, so that a server expects none and
+    /// has nobody to keep them.
+    pub(super) fn hear(&mut self, content: &[u8], mut keep: Keep<'_>) -> Result<Said, Fault> {
         let mut content = content.iter();
         while !content.as_slice().is_empty() {
-            if self.skip > 0 {
-                let skip = self.skip.min(content.len());
-                self.skip -= skip;
-                content = content.as_slice().split_at(skip).1.iter();
+            if self.coming > 0 {
+                let (part, rest) = content.as_slice().split_at(self.coming.min(content.len()));
+                content = rest.iter();
+                self.come(part, &mut keep);
             } else if let (Some(byte), Some(place)) = (content.next(), self.head.get_mut(self.have))
             {
                 *place = *byte;
                 self.have += 1;
-                if let Some(update) = self.begun(tickets)? {
+                if let Some(update) = self.begun(keep.is_some())? {
                     self.have = 0;
                     return if content.as_slice().is_empty() {
                         Ok(update)
@@ -63,6 +71,19 @@ impl Talk {
             }
         }
         Ok(Said::Nothing)
+    }
+
+    /// More of a ticket has come.
+    fn come(&mut self, part: &[u8], keep: &mut Keep<'_>) {
+        self.coming -= part.len();
+        if let Some(ticket) = &mut self.ticket {
+            ticket.extend_from_slice(part);
+        }
+        if self.coming == 0
+            && let (Some(ticket), Some(keep)) = (self.ticket.take(), keep)
+        {
+            keep(&ticket);
+        }
     }
 
     /// Looks at as much of a message as there is.
@@ -79,7 +100,8 @@ impl Talk {
                 "a key update asks for neither yes nor no",
             )),
             (NEW_SESSION_TICKET, 4) if tickets && length <= TICKET => {
-                self.skip = length;
+                self.coming = length;
+                self.ticket = (length <= KEPT).then(|| Vec::with_capacity(length));
                 self.have = 0;
                 Ok(None)
             }

@@ -4,6 +4,7 @@
 mod gathering;
 mod keys;
 mod rules;
+mod sessions;
 mod trips;
 mod wire;
 

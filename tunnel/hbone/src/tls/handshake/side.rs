@@ -69,9 +69,10 @@ fn own(chain: Option<&[CertificateDer<'_>]>) -> Vec<CertificateDer<'static>> {
     chain.iter().map(|c| c.clone().into_owned()).collect()
 }
 
-fn keys<D: 'static>(
-    (secrets, next): (ExtractedSecrets, KernelConnection<D>),
-) -> Result<Keys, Error> {
+fn keys<D: 'static>((secrets, next): (ExtractedSecrets, KernelConnection<D>)) -> Result<Keys, Error>
+where
+    KernelConnection<D>: Secrets,
+{
     if next.protocol_version() == ProtocolVersion::TLSv1_3 {
         Ok((secrets, Box::new(next)))
     } else {

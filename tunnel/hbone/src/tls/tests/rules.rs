@@ -7,7 +7,7 @@ const UPDATE: &[u8] = &[24, 0, 0, 1, 0];
 
 impl Us {
     /// Sends a record of this type.
-    fn utter(&mut self, kind: u8, content: &[u8]) {
+    pub(super) fn utter(&mut self, kind: u8, content: &[u8]) {
         let record = self.io.tx.seal_small(kind, content).unwrap();
         self.io.stream.to.borrow_mut().bytes.extend(record);
     }
@@ -132,7 +132,7 @@ fn alerts_are_heard() {
 }
 
 #[test]
-fn messages_may_be_in_pieces_and_tickets_are_ignored() {
+fn messages_may_be_in_pieces_and_tickets_that_are_none_are_ignored() {
     let (mut client, mut server) = with_ourselves();
     let ticket = [&[4, 0, 1, 0][..], &[7; 256]].concat();
     server.utter(HANDSHAKE, &ticket);

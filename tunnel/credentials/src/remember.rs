@@ -1,0 +1,122 @@
+//! Chains that were verified, so that the same bytes need not be verified again.
+//!
+//! What is remembered holds for the same leaf and intermediates, the same roots and the same use
+//! (there is one memory for each of both), and while every certificate of the chain is valid: that
+//! is all the verification depends on. Refusals are not remembered, so that only who holds a
+//! certificate of the mesh can make this grow, and it is bounded.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use tunnel_model::Identity;
+
+use crate::answer;
+use crate::clock::unix;
+
+/// Most bytes of certificates that one memory holds; some hundred chains.
+const MOST: usize = 128 * 1024;
+
+/// Roots that are believed beside those a certificate came with, as they were at one moment.
+pub(crate) type Beside = Arc<[TrustAnchor<'static>]>;
+
+#[derive(Debug)]
+struct Verified {
+    intermediates: Vec<CertificateDer<'static>>,
+    identity: Identity,
+    first: UnixTime,
+    last: UnixTime,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// What was believed when all of `chains` was verified.
+    beside: Beside,
+    /// By the bytes of the leaf.
+    chains: HashMap<Box<[u8]>, Verified>,
+    bytes: usize,
+}
+
+/// Verified chains of peers in one role.
+#[derive(Debug, Default)]
+pub(crate) struct Remembered(Mutex<Kept>);
+
+impl Remembered {
+    /// Whose chain it is, if it was verified under the same roots and still holds.
+    pub(crate) fn recall(
+        &self,
+        beside: &Beside,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<Identity> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.chains.get(leaf.as_ref())?;
+        let holds = Arc::ptr_eq(&kept.beside, beside)
+            && known.intermediates == intermediates
+            && (known.first..=known.last).contains(&now);
+        holds.then(|| known.identity.clone())
+    }
+
+    /// A chain has been verified under these roots.
+    pub(crate) fn keep(
+        &self,
+        beside: &Beside,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        identity: &Identity,
+    ) {
+        let size = leaf.len() + length(intermediates);
+        if size > MOST / 8 {
+            return;
+        }
+        let Some((first, last)) = validity(std::iter::once(leaf).chain(intermediates)) else {
+            return;
+        };
+        let verified = Verified {
+            intermediates: intermediates
+                .iter()
+                .map(|der| der.clone().into_owned())
+                .collect(),
+            identity: identity.clone(),
+            first,
+            last,
+        };
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&kept.beside, beside) || kept.bytes + size > MOST {
+            // Those in use come back with their next tunnels.
+            *kept = Kept {
+                beside: Arc::clone(beside),
+                ..Kept::default()
+            };
+        }
+        kept.bytes += size;
+        if let Some(former) = kept.chains.insert(leaf.as_ref().into(), verified) {
+            kept.bytes -= leaf.len() + length(&former.intermediates);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+}
+
+fn length(chain: &[CertificateDer<'_>]) -> usize {
+    chain.iter().map(|der| der.len()).sum()
+}
+
+/// When all of a chain is valid; nothing if one cannot be read.
+fn validity<'c>(
+    chain: impl Iterator<Item = &'c CertificateDer<'c>>,
+) -> Option<(UnixTime, UnixTime)> {
+    let mut whole: Option<(UnixTime, UnixTime)> = None;
+    for der in chain {
+        let facts = answer::facts(der).ok()?;
+        let (first, last) = (unix(facts.not_before), unix(facts.not_after));
+        whole = Some(whole.map_or((first, last), |(from, until)| {
+            (from.max(first), until.min(last))
+        }));
+    }
+    whole
+}
