@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tunnel_credentials::{PeerRole, explain_tls};
+use tunnel_credentials::{PeerRole, alert_of, explain_tls};
 use tunnel_hbone::TunnelError;
 use tunnel_model::{Identity, SourceAddr};
 use tunnel_telemetry::{Direction, EarlyRefusal};
@@ -99,12 +99,16 @@ async fn greet(
         .await
         .map_err(TunnelError::Certificate)?;
     let config = Arc::clone(&certificate.server);
-    let (io, chain) = tunnel_hbone::accept(stream, config, limit)
+    let (io, shown) = tunnel_hbone::accept(stream, config, limit)
         .await
         .map_err(in_words)?;
-    let identity = certificate
-        .peer(PeerRole::Client, &chain)
-        .map_err(|e| TunnelError::Tls(explain_tls(&e)))?;
+    let identity = match certificate.peer(PeerRole::Client, &shown.unjudged) {
+        Ok(identity) => identity,
+        Err(why) => {
+            io.refuse(alert_of(&why)).await;
+            return Err(TunnelError::Tls(explain_tls(&why)));
+        }
+    };
     Ok((
         io,
         Peer {

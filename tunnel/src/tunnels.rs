@@ -3,12 +3,13 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-use tunnel_credentials::{PeerRole, explain, explain_tls};
-use tunnel_hbone::{ClientTunnel, ConnectHead, OpenStream, Promised, TunnelError, disarm};
+use tunnel_credentials::{Certificate, PeerRole, explain, explain_tls};
+use tunnel_hbone::{ClientTunnel, ConnectHead, OpenStream, Promised, TlsIo, TunnelError, disarm};
 use tunnel_model::{Identity, ResponseFlag};
 use tunnel_sockets::{Family, SocketKind};
 
@@ -109,16 +110,7 @@ async fn make(
         .certificate(pod.context.settings.certificate_hold)
         .await
         .map_err(TunnelError::Certificate)?;
-    let stream = dial(pod, peer).await?;
-    // A pod's sockets are born armed. Here what the kernel has must still be sent if this process
-    // is killed: the tunnel protects it, and its loss would make streams end in doubt.
-    disarm(&stream).map_err(|e| TunnelError::Socket(e.to_string()))?;
-    let config = std::sync::Arc::clone(&certificate.client);
-    let (io, chain) =
-        tunnel_hbone::connect(stream, peer.ip(), config, limits.handshake_timeout).await?;
-    let proven = certificate
-        .peer(PeerRole::Server, &chain)
-        .map_err(|e| TunnelError::Tls(explain_tls(&e)))?;
+    let (io, proven) = meet(pod, &certificate, peer).await?;
     if !key.expected.contains(&proven) {
         return Err(TunnelError::Identity {
             actual: proven.to_string(),
@@ -135,6 +127,33 @@ async fn make(
         pod.pool.sweep();
     });
     Ok(tunnel)
+}
+
+/// Connects to a peer and learns who it is.
+async fn meet(
+    pod: &Rc<Pod>,
+    certificate: &Certificate,
+    peer: SocketAddr,
+) -> Result<(TlsIo<TcpStream>, Identity), TunnelError> {
+    let limit = pod.context.settings.limits.handshake_timeout;
+    let mut anew = false;
+    loop {
+        let stream = dial(pod, peer).await?;
+        // A pod's sockets are born armed. Here what the kernel has must still be sent if this process
+        // is killed: the tunnel protects it, and its loss would make streams end in doubt.
+        disarm(&stream).map_err(|e| TunnelError::Socket(e.to_string()))?;
+        let config = Arc::clone(&certificate.client);
+        let (io, shown) = tunnel_hbone::connect(stream, peer.ip(), config, limit).await?;
+        match certificate.peer(PeerRole::Server, &shown.unjudged) {
+            Ok(proven) => return Ok((io, proven)),
+            // It may resume sessions that began with a certificate it has renewed since.
+            Err(_) if shown.resumed && !anew => {
+                certificate.forget_sessions(peer.ip());
+                anew = true;
+            }
+            Err(why) => return Err(TunnelError::Tls(explain_tls(&why))),
+        }
+    }
 }
 
 /// The same error with a handshake's reason in the words of those who verify certificates.

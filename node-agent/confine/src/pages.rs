@@ -37,14 +37,21 @@ unsafe extern "C" fn forget_segments(
 
 /// Takes a mapping that nobody can write to out of the page table.
 fn forget(start: u64, size: u64) {
-    // Pages of the file begin at multiples of this on every architecture that we build for.
-    const PAGE: u64 = 4096;
-    let first = start / PAGE * PAGE;
-    let Ok(length) = usize::try_from(start + size - first) else {
+    // SAFETY: the call takes a number and gives one.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let Some(offset) = u64::try_from(page)
+        .ok()
+        .and_then(|page| start.checked_rem(page))
+    else {
         return;
     };
-    // SAFETY: the range is a segment of the program that was never writable, so that every page of
-    // it can be had from the file again.
+    let first = start - offset;
+    let Ok(length) = usize::try_from(offset + size) else {
+        return;
+    };
+    // SAFETY: the range is a segment of the program that is not writable and that the linker did not
+    // have to relocate, so that every page of it can be had from the file again. (Whoever debugs the
+    // process loses breakpoints.)
     unsafe { libc::madvise(first as *mut c_void, length, libc::MADV_DONTNEED) };
 }
 
@@ -74,9 +81,12 @@ mod tests {
     fn what_is_forgotten_comes_back_when_it_is_needed() {
         let words: Vec<String> = (0..1000).map(|n| format!("{n:?}")).collect();
         let before = mapped();
-        super::forget_program();
-        let after = mapped();
-        assert!(after < before, "{before} KiB before, {after} after");
+        // Other tests run meanwhile, and have their pages back at once.
+        let fewer = || {
+            super::forget_program();
+            mapped() < before
+        };
+        assert!((0..100).any(|_| fewer()), "never less than {before} KiB");
         let again: Vec<String> = (0..1000).map(|n| format!("{n:?}")).collect();
         assert_eq!(words, again);
     }

@@ -1,4 +1,4 @@
-//! What a handshake costs each side, by preferred key exchange: both ends in one thread, in
+//! What a handshake costs each side, by preferred key exchange, and resumed: both ends in one thread, in
 //! memory, so that nothing but computation is counted.
 //!
 //! `cargo run --release -p tunnel-credentials --features test-util --example handshake_cost`
@@ -8,6 +8,7 @@
     reason = "a measuring program"
 )]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,17 @@ use tunnel_model::Identity;
 const ROUNDS: usize = 4000;
 
 /// Time spent in the client and in the server, and bytes each sent, for one handshake.
-fn handshake(client: &Certificate, server: &Certificate) -> ([Duration; 2], [usize; 2]) {
+fn handshake(
+    client: &Certificate,
+    server: &Certificate,
+    resume: bool,
+) -> ([Duration; 2], [usize; 2]) {
     let (mut spent, mut sent) = ([Duration::ZERO; 2], [0_usize; 2]);
-    let name = ServerName::try_from("10.0.0.1").unwrap();
+    let address = IpAddr::from([10, 0, 0, 1]);
+    if !resume {
+        client.forget_sessions(address);
+    }
+    let name = ServerName::IpAddress(address.into());
     let start = Instant::now();
     let mut client = ClientConnection::new(client.client.clone(), name).unwrap();
     spent[0] += start.elapsed();
@@ -74,8 +83,10 @@ fn main() {
     let authority = TestAuthority::new("bench");
     let hybrid_first: &[&dyn SupportedKxGroup] = &[X25519MLKEM768, X25519, SECP256R1];
     let classic_first: &[&dyn SupportedKxGroup] = &[X25519, X25519MLKEM768, SECP256R1];
+    let resumed = "both prefer X25519MLKEM768, resumed";
     let cases = [
         ("both prefer X25519MLKEM768", hybrid_first, hybrid_first),
+        (resumed, hybrid_first, hybrid_first),
         ("both prefer X25519", classic_first, classic_first),
         (
             "client X25519MLKEM768, server X25519",
@@ -98,8 +109,8 @@ fn main() {
     let mut results: Vec<[Vec<Duration>; 2]> = vec![[Vec::new(), Vec::new()]; cases.len()];
     let mut bytes = vec![[0; 2]; cases.len()];
     for _ in 0..ROUNDS {
-        for (place, (_, client, server)) in cases.iter().enumerate() {
-            let (spent, sent) = handshake(client, server);
+        for (place, (name, client, server)) in cases.iter().enumerate() {
+            let (spent, sent) = handshake(client, server, *name == resumed);
             for side in 0..2 {
                 results[place][side].push(spent[side]);
             }

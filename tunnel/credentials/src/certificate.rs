@@ -1,13 +1,15 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::Error;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tunnel_model::Identity;
 
 use crate::answer;
 use crate::clock::{WallClock, unix};
+use crate::sessions::Sessions;
 use crate::verify::{PeerRole, PeerVerifier};
 
 /// A workload's certificate, ready for use. The private key is inside the configurations and
@@ -28,6 +30,7 @@ pub struct Certificate {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) roots: Vec<CertificateDer<'static>>,
     pub(crate) peers: Arc<PeerVerifier>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) clock: Arc<dyn WallClock>,
 }
 
@@ -43,6 +46,12 @@ impl Certificate {
         let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         let now = unix(self.clock.now());
         self.peers.judge(role, leaf, intermediates, now)
+    }
+
+    /// Makes the next connection to a server begin anew, because what its session began with is not
+    /// believed any more; it may have another certificate by now.
+    pub fn forget_sessions(&self, server: IpAddr) {
+        self.sessions.forget(&ServerName::IpAddress(server.into()));
     }
 
     /// Whether it may be used at `now`.

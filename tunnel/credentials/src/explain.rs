@@ -1,6 +1,6 @@
 use std::io;
 
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error};
 
 /// What went wrong in a handshake, for the log, from the error an asynchronous TLS stream gives.
 #[must_use]
@@ -11,6 +11,16 @@ pub fn explain(error: &io::Error) -> String {
     {
         Some(tls) => explain_tls(tls),
         None => error.to_string(),
+    }
+}
+
+/// What a peer is told that is not believed (RFC 8446 6.2).
+#[must_use]
+pub fn alert_of(error: &Error) -> AlertDescription {
+    match error {
+        Error::InvalidCertificate(why) => why.clone().into(),
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        _ => AlertDescription::BadCertificate,
     }
 }
 

@@ -44,12 +44,12 @@ pub use authority::{
 pub use certificate::{Certificate, CertificateState, CertificateSummary, RootSummary};
 pub use clock::{SystemWallClock, WallClock};
 pub use development::{DevelopmentCa, DevelopmentCaError};
-pub use explain::{explain, explain_tls};
+pub use explain::{alert_of, explain, explain_tls};
 pub use files::FileError;
 pub use handle::Credentials;
 pub use issue::IssueError;
 pub use istiod::IstiodCa;
-pub use peer::{PeerIdentityError, peer_identity};
+pub use peer::PeerIdentityError;
 pub use settings::CredentialSettings;
 #[cfg(any(test, feature = "test-util"))]
 pub use test_authority::{LeafSpec, TestAuthority, TestCertificate};

@@ -1,16 +1,9 @@
-use rustls_pki_types::CertificateDer;
 use tunnel_model::{Identity, IdentityError};
 use webpki::EndEntityCert;
 
 /// Why a peer's certificate names no identity of a mesh. The peer's fault, every one of them.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum PeerIdentityError {
-    /// It sent none.
-    #[error("the peer sent no certificate")]
-    NoCertificate,
-    /// It cannot be parsed.
-    #[error("the peer's certificate cannot be read: {0}")]
-    Malformed(String),
     /// There is no URI among its names.
     #[error("the peer's certificate names no SPIFFE identity")]
     NoIdentity,
@@ -32,20 +25,7 @@ pub enum PeerIdentityError {
     },
 }
 
-/// Who the owner of a certificate chain says it is: the one URI name of its leaf.
-///
-/// This reads and does not verify. Chains that came out of a handshake made with a
-/// [`Certificate`](crate::Certificate)'s configurations have been verified.
-///
-/// # Errors
-/// When the leaf cannot be read or does not name exactly one workload.
-pub fn peer_identity(chain: &[CertificateDer<'_>]) -> Result<Identity, PeerIdentityError> {
-    let leaf = chain.first().ok_or(PeerIdentityError::NoCertificate)?;
-    let leaf = EndEntityCert::try_from(leaf)
-        .map_err(|why| PeerIdentityError::Malformed(why.to_string()))?;
-    identity_of(&leaf)
-}
-
+/// Who the owner of a certificate says it is: its one URI name. This reads and does not verify.
 pub(crate) fn identity_of(leaf: &EndEntityCert<'_>) -> Result<Identity, PeerIdentityError> {
     let mut uris = leaf.valid_uri_names();
     let first = uris.next().ok_or(PeerIdentityError::NoIdentity)?;

@@ -2,8 +2,8 @@
 //!
 //! What is remembered holds for the same leaf and intermediates, the same roots and the same use
 //! (there is one memory for each of both), and while every certificate of the chain is valid: that
-//! is all the verification depends on. Refusals are not remembered, so that only who holds a
-//! certificate of the mesh can make this grow, and it is bounded.
+//! is all the verification depends on. Refusals are not remembered, nor is a chain before its owner has
+//! shown to have the key, so that only members of the mesh can make this grow; and it is bounded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,12 +65,16 @@ impl Remembered {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         identity: &Identity,
+        now: UnixTime,
     ) {
         let size = leaf.len() + length(intermediates);
         if size > MOST / 8 {
             return;
         }
-        let Some((first, last)) = validity(std::iter::once(leaf).chain(intermediates)) else {
+        let chain = std::iter::once(leaf).chain(intermediates);
+        let Some((first, last)) =
+            validity(chain).filter(|(first, last)| (first..=last).contains(&&now))
+        else {
             return;
         };
         let verified = Verified {
@@ -83,6 +87,9 @@ impl Remembered {
             last,
         };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(former) = kept.chains.remove(leaf.as_ref()) {
+            kept.bytes -= leaf.len() + length(&former.intermediates);
+        }
         if !Arc::ptr_eq(&kept.beside, beside) || kept.bytes + size > MOST {
             // Those in use come back with their next tunnels.
             *kept = Kept {
@@ -91,9 +98,7 @@ impl Remembered {
             };
         }
         kept.bytes += size;
-        if let Some(former) = kept.chains.insert(leaf.as_ref().into(), verified) {
-            kept.bytes -= leaf.len() + length(&former.intermediates);
-        }
+        kept.chains.insert(leaf.as_ref().into(), verified);
     }
 
     #[cfg(test)]

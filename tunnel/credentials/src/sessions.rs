@@ -1,43 +1,41 @@
 //! The TLS sessions that a client may resume.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustls::NamedGroup;
-use rustls::client::{
-    ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
-};
+use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls_pki_types::ServerName;
 
-/// Sessions kept, some 2 KiB each; the oldest makes room.
+/// Sessions kept, some 2 KiB each; the oldest makes room. Whoever reads the tickets from the wire
+/// bounds the size of each.
 const MOST: usize = 256;
 
 /// Each session is used once and brings the next. The library's own store keeps eight for each
 /// server, so that it loses some whenever more tunnels than that begin at a time; this one counts
 /// only all together.
-#[derive(Debug)]
-pub(crate) struct Sessions {
-    kept: Mutex<VecDeque<(ServerName<'static>, Tls13ClientSessionValue)>>,
-    /// Which key exchange a server took last: it is offered that one first.
-    hints: ClientSessionMemoryCache,
-}
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<Kept>);
 
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            kept: Mutex::default(),
-            hints: ClientSessionMemoryCache::new(MOST),
-        }
+type Kept = VecDeque<(ServerName<'static>, Tls13ClientSessionValue)>;
+
+impl Sessions {
+    /// The next connection to this server begins anew.
+    pub(crate) fn forget(&self, server: &ServerName<'_>) {
+        self.kept().retain(|(of, _)| of != server);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientSessionStore for Sessions {
-    fn set_kx_hint(&self, server: ServerName<'static>, group: NamedGroup) {
-        self.hints.set_kx_hint(server, group);
-    }
+    // Our first choice is what our own peers take.
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
 
-    fn kx_hint(&self, server: &ServerName<'_>) -> Option<NamedGroup> {
-        self.hints.kx_hint(server)
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
     }
 
     // TLS 1.2 is not spoken.
@@ -50,7 +48,7 @@ impl ClientSessionStore for Sessions {
     fn remove_tls12_session(&self, _: &ServerName<'_>) {}
 
     fn insert_tls13_ticket(&self, server: ServerName<'static>, session: Tls13ClientSessionValue) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         if kept.len() == MOST {
             kept.pop_front();
         }
@@ -59,7 +57,7 @@ impl ClientSessionStore for Sessions {
 
     /// The latest.
     fn take_tls13_ticket(&self, server: &ServerName<'_>) -> Option<Tls13ClientSessionValue> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         let place = kept.iter().rposition(|(of, _)| of == server)?;
         kept.remove(place).map(|(_, session)| session)
     }

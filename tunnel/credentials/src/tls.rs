@@ -94,7 +94,11 @@ pub(crate) fn certificate_with(
     let domain = identity.trust_domain();
     let peers = Arc::new(PeerVerifier::new(trust, Arc::clone(believed), domain));
     let time = Arc::new(TlsClock(clock.clone()));
-    let client = client(provider, &time, &peers, &own)?;
+    let sessions = Arc::new(Sessions::default());
+    let mut client = client(provider, &time, &peers, &own)?;
+    // Sessions are resumed with this certificate only, and never believed for what they were:
+    // `Certificate::peer` judges their chain again.
+    client.resumption = Resumption::store(sessions.clone());
     let server = server(provider, &time, &peers, own)?;
     Ok(Certificate {
         identity,
@@ -106,6 +110,7 @@ pub(crate) fn certificate_with(
         chain,
         roots,
         peers,
+        sessions,
         clock: Arc::clone(clock),
     })
 }
@@ -123,9 +128,6 @@ fn client(
         .with_client_cert_resolver(own.clone());
     client.alpn_protocols = vec![ALPN_H2.to_vec()];
     client.enable_sni = false;
-    // Sessions are resumed with this certificate only, and never believed for what they were:
-    // `Certificate::peer` judges their chain again.
-    client.resumption = Resumption::store(Arc::new(Sessions::default()));
     // After the handshake the tunnel seals and opens records itself, where they lie in its buffers.
     client.enable_secret_extraction = true;
     Ok(client)

@@ -88,7 +88,11 @@ impl Believed {
             .filter_map(|root| webpki::anchor_from_trusted_cert(root).ok())
             .map(|anchor| anchor.to_owned())
             .collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = anchors;
+        let mut present = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Certificates come often, other roots do not: what was judged by the same ones still holds.
+        if *present != anchors {
+            *present = anchors;
+        }
     }
 
     /// Those of this moment. As long as nothing is replaced, it is the same allocation.

@@ -46,7 +46,8 @@ impl PeerVerifier {
         }
     }
 
-    /// Who a peer is that has shown this chain, if it is believed.
+    /// Who a peer is that has shown this chain, and in a handshake that it has the key, if it is
+    /// believed.
     pub(crate) fn judge(
         &self,
         role: PeerRole,
@@ -54,17 +55,38 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Identity, Error> {
-        let remembered = match role {
-            PeerRole::Client => &self.clients,
-            PeerRole::Server => &self.servers,
-        };
         let beside = self.believed.now();
+        let remembered = self.remembered(role);
         if let Some(peer) = remembered.recall(&beside, leaf, intermediates, now) {
             return Ok(peer);
         }
         let peer = self.verify(role, &beside, leaf, intermediates, now)?;
-        remembered.keep(&beside, leaf, intermediates, &peer);
+        remembered.keep(&beside, leaf, intermediates, &peer, now);
         Ok(peer)
+    }
+
+    /// Whether a chain is believed. Nobody has shown yet to have its key, so that nothing is kept.
+    fn check(
+        &self,
+        role: PeerRole,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let beside = self.believed.now();
+        let known = self.remembered(role);
+        if known.recall(&beside, leaf, intermediates, now).is_some() {
+            return Ok(());
+        }
+        self.verify(role, &beside, leaf, intermediates, now)
+            .map(drop)
+    }
+
+    fn remembered(&self, role: PeerRole) -> &Remembered {
+        match role {
+            PeerRole::Client => &self.clients,
+            PeerRole::Server => &self.servers,
+        }
     }
 
     fn verify(
@@ -139,8 +161,8 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.judge(PeerRole::Server, end_entity, intermediates, now)
-            .map(|_| ServerCertVerified::assertion())
+        self.check(PeerRole::Server, end_entity, intermediates, now)
+            .map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -182,8 +204,8 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge(PeerRole::Client, end_entity, intermediates, now)
-            .map(|_| ClientCertVerified::assertion())
+        self.check(PeerRole::Client, end_entity, intermediates, now)
+            .map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -160,6 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.core.borrow_mut().say_last(Reason::NO_ERROR);
         }
         if self.closing {
+            // No stream is left for which a turn would have to end.
             ready!(self.driver.poll_close(cx)).map_err(Over::Died)?;
             return Poll::Ready(Ok(()));
         }

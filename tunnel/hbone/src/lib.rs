@@ -43,7 +43,7 @@ pub use relay::Relay;
 pub use server::{Accepted, Incoming, serve};
 pub use spread::{Spread, SpreadHasher};
 pub use state::{StreamGuard, TunnelState};
-pub use tls::{TlsIo, accept, connect};
+pub use tls::{Shown, TlsIo, accept, connect};
 pub use turn::{LaneTurn, later};
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::KeyPair;
 use tempfile::TempDir;
+use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::identity;
 use crate::certificate::pem_text;
 use crate::issue::Signer;
 use crate::key::Key;
+use crate::peer::identity_of;
 use crate::{
     CaError, CertificateAuthority as _, DevelopmentCa, DevelopmentCaError, FileError, LeafSpec,
     SignedChain, SigningRequest, TestAuthority,
@@ -196,7 +198,8 @@ async fn it_signs_backdated_for_the_time_asked_and_both_uses() {
     let uses = leaf.extended_key_usage().unwrap().unwrap().value;
     assert!(uses.client_auth && uses.server_auth);
     assert!(leaf.subject_alternative_name().unwrap().unwrap().critical);
-    assert_eq!(crate::peer_identity(&answer.chain), Ok(identity("web")));
+    let named = EndEntityCert::try_from(&answer.chain[0]).unwrap();
+    assert_eq!(identity_of(&named), Ok(identity("web")));
     let again = sign(&ca, request("web", Duration::from_secs(600)))
         .await
         .unwrap();

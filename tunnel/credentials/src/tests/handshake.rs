@@ -13,7 +13,7 @@ use tunnel_model::Identity;
 use super::identity;
 use super::scripted::PausedClock;
 use crate::test_authority::{LeafSpec, TestAuthority, TestCertificate};
-use crate::{Certificate, PeerIdentityError, WallClock as _, explain, explain_tls, peer_identity};
+use crate::{Certificate, PeerRole, WallClock as _, explain, explain_tls};
 
 pub(super) type Ends = (ClientConnection, ServerConnection);
 
@@ -137,16 +137,23 @@ fn eve() -> LeafSpec {
     LeafSpec::named("spiffe://cluster.local/ns/shop/sa/eve")
 }
 
-fn who(chain: Option<&[CertificateDer<'static>]>) -> Identity {
-    peer_identity(chain.unwrap()).unwrap()
+/// What we think of this chain.
+fn who(us: &Certificate, role: PeerRole, chain: Option<&[CertificateDer<'static>]>) -> Identity {
+    us.peer(role, chain.unwrap()).unwrap()
 }
 
 #[test]
 fn both_ends_see_who_the_other_is_over_tls13_and_h2() {
     let mesh = mesh();
     let (client, server) = shake(&mesh.web.client, &mesh.shop.server).unwrap();
-    assert_eq!(who(client.peer_certificates()), identity("shop"));
-    assert_eq!(who(server.peer_certificates()), identity("web"));
+    assert_eq!(
+        who(&mesh.web, PeerRole::Server, client.peer_certificates()),
+        identity("shop")
+    );
+    assert_eq!(
+        who(&mesh.shop, PeerRole::Client, server.peer_certificates()),
+        identity("web")
+    );
     assert_eq!(server.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     assert_eq!(client.alpn_protocol(), Some(&b"h2"[..]));
     assert_eq!(server.alpn_protocol(), Some(&b"h2"[..]));
@@ -172,10 +179,19 @@ fn a_chain_through_an_intermediate_is_believed_both_ways() {
         .certificate(&identity("deep"));
     assert_eq!(below.chain().len(), 2);
     let (client, server) = shake(&below.client, &mesh.shop.server).unwrap();
-    assert_eq!(who(server.peer_certificates()), identity("deep"));
-    assert_eq!(who(client.peer_certificates()), identity("shop"));
+    assert_eq!(
+        who(&mesh.shop, PeerRole::Client, server.peer_certificates()),
+        identity("deep")
+    );
+    assert_eq!(
+        who(&below, PeerRole::Server, client.peer_certificates()),
+        identity("shop")
+    );
     let (client, _) = shake(&mesh.web.client, &below.server).unwrap();
-    assert_eq!(who(client.peer_certificates()), identity("deep"));
+    assert_eq!(
+        who(&mesh.web, PeerRole::Server, client.peer_certificates()),
+        identity("deep")
+    );
 }
 
 #[test]
@@ -449,21 +465,4 @@ async fn a_peer_is_judged_by_the_same_calendar_as_we_are() {
         ),
         "{failure:?}"
     );
-}
-
-#[test]
-fn peer_identity_reads_only_what_is_clear() {
-    assert_eq!(peer_identity(&[]), Err(PeerIdentityError::NoCertificate));
-    let rubbish = peer_identity(&[b"rubbish".to_vec().into()]);
-    assert!(
-        matches!(rubbish, Err(PeerIdentityError::Malformed(_))),
-        "{rubbish:?}"
-    );
-    let mut two = eve();
-    two.uris.push(identity("web").to_string());
-    let chain = TestAuthority::new("a").issue(&two).chain;
-    assert_eq!(peer_identity(&chain), Err(PeerIdentityError::Several(2)));
-    // Only the leaf counts.
-    let chain = [mesh().authority.issue(&eve()).chain, chain].concat();
-    assert_eq!(peer_identity(&chain), Ok(identity("eve")));
 }

@@ -36,7 +36,7 @@ fn only_the_same_chain_under_the_same_roots_is_recalled() {
     let (chain, other) = (chain(), chain());
     let (leaf, between) = chain.split_first().unwrap();
     assert_eq!(remembered.recall(&beside, leaf, between, now()), None);
-    remembered.keep(&beside, leaf, between, &identity("web"));
+    remembered.keep(&beside, leaf, between, &identity("web"), now());
     let known = Some(identity("web"));
     assert_eq!(remembered.recall(&beside, leaf, between, now()), known);
     assert_eq!(remembered.recall(&beside, leaf, &[], now()), None);
@@ -45,7 +45,7 @@ fn only_the_same_chain_under_the_same_roots_is_recalled() {
     let replaced = no_more_roots();
     assert_eq!(remembered.recall(&replaced, leaf, between, now()), None);
     // What was verified under the new ones ends what was known under the old.
-    remembered.keep(&replaced, leaf, between, &identity("web"));
+    remembered.keep(&replaced, leaf, between, &identity("web"), now());
     assert_eq!(remembered.recall(&replaced, leaf, between, now()), known);
     assert_eq!(remembered.recall(&beside, leaf, between, now()), None);
 }
@@ -56,7 +56,7 @@ fn nothing_is_recalled_outside_of_its_validity() {
     let beside = no_more_roots();
     let chain = chain();
     let (leaf, between) = chain.split_first().unwrap();
-    remembered.keep(&beside, leaf, between, &identity("web"));
+    remembered.keep(&beside, leaf, between, &identity("web"), now());
     let recall = |at| remembered.recall(&beside, leaf, between, at).is_some();
     // From a minute ago for an hour and a minute; the intermediate for years.
     assert!(recall(later(3590)));
@@ -74,7 +74,7 @@ fn what_cannot_be_read_is_not_remembered() {
     let (leaf, between) = chain.split_first().unwrap();
     let more = [between, std::slice::from_ref(&rubbish)].concat();
     for (leaf, between) in [(&rubbish, between), (leaf, &more)] {
-        remembered.keep(&beside, leaf, between, &identity("web"));
+        remembered.keep(&beside, leaf, between, &identity("web"), now());
         assert_eq!(remembered.recall(&beside, leaf, between, now()), None);
     }
 }
@@ -89,15 +89,15 @@ fn it_does_not_grow_without_end() {
         last = authority
             .issue(&LeafSpec::named(identity("web").as_str()))
             .chain;
-        remembered.keep(&beside, &last[0], &[], &identity("web"));
+        remembered.keep(&beside, &last[0], &[], &identity("web"), now());
         let bytes = remembered.bytes();
         assert!(bytes <= 128 * 1024, "{bytes}");
     }
     let known = remembered.recall(&beside, &last[0], &[], now());
     assert_eq!(known, Some(identity("web")));
-    // One that is kept again is not counted again.
+    // One that is kept again, with whatever behind it, is not counted again and makes nobody go.
     let bytes = remembered.bytes();
-    remembered.keep(&beside, &last[0], &[], &identity("web"));
+    remembered.keep(&beside, &last[0], &[], &identity("web"), now());
     assert_eq!(remembered.bytes(), bytes);
 }
 
@@ -108,7 +108,7 @@ fn a_very_long_chain_is_not_remembered() {
     let chain = chain();
     let (leaf, between) = chain.split_first().unwrap();
     let long = vec![between[0].clone(); 100];
-    remembered.keep(&beside, leaf, &long, &identity("web"));
+    remembered.keep(&beside, leaf, &long, &identity("web"), now());
     assert_eq!(remembered.recall(&beside, leaf, &long, now()), None);
     assert_eq!(remembered.bytes(), 0);
 }

@@ -1,11 +1,11 @@
 //! Sessions that are resumed: who the peer is, and when it is believed no more.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{CertificateError, ClientConfig, Error, HandshakeKind};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::handshake::{Ends, Failure, shake, shake_as};
@@ -13,7 +13,7 @@ use super::identity;
 use super::scripted::PausedClock;
 use crate::test_authority::{LeafSpec, TestAuthority, believe_anything};
 use crate::trust::Believed;
-use crate::{Certificate, PeerRole};
+use crate::{Certificate, PeerRole, alert_of};
 
 fn kinds((client, server): &Ends) -> [Option<HandshakeKind>; 2] {
     [client.handshake_kind(), server.handshake_kind()]
@@ -36,6 +36,10 @@ fn judged((client, server): &Ends, by: (&Certificate, &Certificate)) -> [Result<
         by.1.peer(PeerRole::Client, &shown(server.peer_certificates()))
             .map(name),
     ]
+}
+
+fn unknown_issuer() -> Error {
+    Error::InvalidCertificate(CertificateError::UnknownIssuer)
 }
 
 #[test]
@@ -117,16 +121,52 @@ fn a_session_does_not_outlive_the_trust_in_its_root() {
     believed.replace([].iter());
     let ends = meet(&web, &shop);
     assert_eq!(kinds(&ends), RESUMED, "the library itself does not know");
-    let unknown = Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+    let unknown = Err(unknown_issuer());
     assert_eq!(judged(&ends, (&web, &shop)), [unknown.clone(), unknown]);
+    assert_eq!(alert_of(&unknown_issuer()), AlertDescription::UnknownCA);
+}
+
+/// Whoever is asked anew has no session left that began with what is not believed any more.
+#[test]
+fn forgotten_sessions_are_not_resumed() {
+    let authority = TestAuthority::new("mesh");
+    let web = authority.certificate(&identity("web"));
+    let shop = authority.certificate(&identity("shop"));
+    let [here, there] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
+    let meet = |server: IpAddr| {
+        let name = ServerName::IpAddress(server.into());
+        kinds(&shake_as(name, &web.client, &shop.server).unwrap())
+    };
+    assert_eq!([meet(here), meet(there)], [FULL, FULL]);
+    web.forget_sessions(here);
+    assert_eq!([meet(here), meet(there)], [FULL, RESUMED]);
 }
 
 #[test]
 fn a_chain_without_a_certificate_is_nobodys() {
     let web = TestAuthority::new("mesh").certificate(&identity("web"));
+    let rubbish = CertificateDer::from(b"rubbish".to_vec());
     for role in [PeerRole::Client, PeerRole::Server] {
         assert_eq!(web.peer(role, &[]), Err(Error::NoCertificatesPresented));
+        let why = web.peer(role, std::slice::from_ref(&rubbish)).unwrap_err();
+        assert_eq!(alert_of(&why), AlertDescription::BadCertificate);
     }
+}
+
+/// What comes often, a certificate with the roots there were, is no reason to verify everybody again.
+#[test]
+fn the_same_roots_again_are_the_same() {
+    let believed = Believed::default();
+    let (one, two) = (
+        TestAuthority::new("one").root(),
+        TestAuthority::new("two").root(),
+    );
+    believed.replace([&one].into_iter());
+    let first = believed.now();
+    believed.replace([&one].into_iter());
+    assert!(Arc::ptr_eq(&first, &believed.now()));
+    believed.replace([&two].into_iter());
+    assert!(!Arc::ptr_eq(&first, &believed.now()));
 }
 
 /// Who has seen a chain that is remembered cannot use it without its key.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
-use tunnel_credentials::{Certificate, CredentialSettings, Credentials, TestAuthority};
+use tunnel_credentials::{Certificate, CredentialSettings, Credentials, PeerRole, TestAuthority};
 use tunnel_model::Identity;
 
 use crate::http2::News;
@@ -81,25 +81,21 @@ async fn tunnel_over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     );
     let served = limits.clone();
     spawn_local(async move {
-        let (io, chain) = crate::accept(far, Arc::clone(&server.server), PATIENCE)
+        let (io, shown) = crate::accept(far, Arc::clone(&server.server), PATIENCE)
             .await
             .unwrap();
-        let peer = tunnel_credentials::peer_identity(&chain).unwrap();
+        let peer = server.peer(PeerRole::Client, &shown.unjudged).unwrap();
         assert_eq!(peer.service_account(), "client");
         crate::serve(io, &served, drain, std::future::pending(), handle)
             .await
             .ok();
     });
     let peer = "127.0.0.1".parse().unwrap();
-    let (io, chain) = crate::connect(near, peer, Arc::clone(&client.client), PATIENCE)
+    let (io, shown) = crate::connect(near, peer, Arc::clone(&client.client), PATIENCE)
         .await
         .unwrap();
-    assert_eq!(
-        tunnel_credentials::peer_identity(&chain)
-            .unwrap()
-            .service_account(),
-        "server"
-    );
+    let peer = client.peer(PeerRole::Server, &shown.unjudged).unwrap();
+    assert_eq!(peer.service_account(), "server");
     let promised = Promised::default();
     let (tunnel, drive) = ClientTunnel::start(io, &limits, promised);
     spawn_local(drive);

@@ -1,5 +1,6 @@
 //! An established connection over a byte stream.
 
+use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
@@ -193,6 +194,18 @@ impl<S> TlsIo<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsIo<S> {
+    /// Tells a client why nothing comes of the connection, as far as the stream takes it now. A server
+    /// cannot be told: this end's last word is still here, and who is not believed does not get it.
+    pub async fn refuse(mut self, why: AlertDescription) {
+        let mut gather = Gather::default();
+        self.put_alert(&mut gather, FATAL, why);
+        poll_fn(|cx| {
+            drop(self.poll_write(cx, &mut gather, usize::MAX));
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Opens what has been received; if nothing is complete, receives what the socket has. The
     /// pieces of the last call are gone. The end of the stream is an end without `close_notify`
     /// too: HTTP/2 says itself when it is done.

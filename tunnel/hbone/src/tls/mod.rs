@@ -17,7 +17,7 @@ mod pool;
 mod talk;
 
 pub(crate) use gather::{Gather, ROOM};
-pub use handshake::{accept, connect};
+pub use handshake::{Shown, accept, connect};
 pub(crate) use io::Opened;
 pub use io::TlsIo;
 

@@ -7,7 +7,7 @@ use rustls::AlertDescription;
 use super::fault::Fault;
 use super::incoming::Incoming;
 use super::key::{Key, Secrets};
-use super::talk::{Keep, Said, Talk};
+use super::talk::{Said, Talk, Tickets};
 use super::{ALERT, DATA, HANDSHAKE, HEADER, RECORD};
 
 /// Most that sealing may add to a record's plaintext (RFC 8446 5.2).
@@ -29,8 +29,6 @@ pub(super) enum Record {
 pub(super) struct Opener {
     pub(super) key: Key,
     talk: Talk,
-    /// Whether the peer may send tickets.
-    tickets: bool,
     /// Records without data since the last one with some.
     quiet: u32,
     /// Whether the peer wants our key changed too.
@@ -38,11 +36,10 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    pub(super) fn new(key: Key, tickets: bool) -> Self {
+    pub(super) const fn new(key: Key, tickets: Tickets) -> Self {
         Self {
             key,
-            talk: Talk::default(),
-            tickets,
+            talk: Talk::new(tickets),
             quiet: 0,
             asked: false,
         }
@@ -98,8 +95,7 @@ impl Opener {
     }
 
     fn talk(&mut self, content: &[u8], secrets: &mut dyn Secrets) -> Result<Record, Fault> {
-        let mut keep = |ticket: &[u8]| secrets.keep(ticket);
-        let keep: Keep<'_> = self.tickets.then_some(&mut keep);
+        let keep = &mut |ticket: &[u8]| secrets.keep(ticket);
         if let Said::Update { asked } = self.talk.hear(content, keep)? {
             self.key = secrets.next_rx().map_err(Fault::own)?;
             self.asked |= asked;

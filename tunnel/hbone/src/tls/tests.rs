@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tunnel_credentials::{Certificate, CredentialSettings, Credentials, TestAuthority};
 use tunnel_model::Identity;
 
-use super::{Gather, Opened, TlsIo, accept, connect};
+use super::{Gather, Opened, Shown, TlsIo, accept, connect};
 use crate::error::TunnelError;
 use wire::{Peer, Wire};
 
@@ -111,7 +111,7 @@ impl Us {
     }
 }
 
-type Ours = Result<(TlsIo<Wire>, Vec<CertificateDer<'static>>), TunnelError>;
+type Ours = Result<(TlsIo<Wire>, Shown), TunnelError>;
 
 /// Polls our handshake and lets the other side have its turns, until ours is over.
 fn shake(ours: impl Future<Output = Ours>, mut turn: impl FnMut()) -> Ours {
@@ -166,13 +166,13 @@ fn with_rustls(we_are_client: bool, room: usize) -> (Us, Peer) {
 fn with_theirs(conn: Connection, near: Wire, far: Wire) -> (Us, Peer) {
     let we_are_client = matches!(conn, Connection::Server(_));
     let mut peer = Peer::new(conn, far);
-    let (io, chain) = if we_are_client {
+    let (io, shown) = if we_are_client {
         shake(our_client(near), || peer.turn().unwrap())
     } else {
         shake(our_server(near), || peer.turn().unwrap())
     }
     .unwrap();
-    assert!(!chain.is_empty());
+    assert!(!shown.unjudged.is_empty());
     let mut us = Us::new(io);
     while us.send().is_pending() {
         peer.turn().unwrap();

@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::pki_types::CertificateDer;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -12,8 +11,13 @@ use super::super::fault::{general, tls_error};
 use super::super::incoming::Incoming;
 use super::super::key::Key;
 use super::super::opener::Opener;
+use super::super::talk::Tickets;
 use super::super::{HEADER, RECORD, TlsIo};
+use super::Shown;
 use super::side::Side;
+
+/// Longest chain of a session that is kept, bytes.
+const LONGEST: usize = 8 * 1024;
 
 /// Where the state machine stands.
 enum Step {
@@ -53,19 +57,19 @@ impl<S, R: Side> Shake<S, R> {
     }
 
     /// Hands over: the keys are ours, and so is everything behind the handshake.
-    pub(super) fn finish(self) -> io::Result<(TlsIo<S>, Vec<CertificateDer<'static>>)> {
+    pub(super) fn finish(self) -> io::Result<(TlsIo<S>, Shown)> {
         if self.shown > 0 {
             return Err(tls_error(general("a record goes on behind the handshake")));
         }
-        let chain = self.tls.certificates();
+        let shown = self.tls.shown();
         let (secrets, next) = self.tls.into_keys().map_err(tls_error)?;
         let tx = Key::new(secrets.tx).map_err(tls_error)?;
         let rx = Key::new(secrets.rx).map_err(tls_error)?;
-        let opener = Opener::new(rx, R::TICKETS);
+        let opener = Opener::new(rx, tickets::<R>(&shown));
         let mut unsent = self.outgoing;
         unsent.drain(..self.sent);
         let io = TlsIo::new(self.stream, self.incoming, (tx, unsent), opener, next);
-        Ok((io, chain))
+        Ok((io, shown))
     }
 
     /// Shows one more record, or more of the last one; false if there is nothing new.
@@ -170,6 +174,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Side> Shake<S, R> {
         self.outgoing.clear();
         self.sent = 0;
         Poll::Ready(Ok(()))
+    }
+}
+
+/// A session holds the chain of the server that it is with: one that is very long is not kept.
+fn tickets<R: Side>(shown: &Shown) -> Tickets {
+    let size = shown.unjudged.iter().map(|der| der.len()).sum::<usize>();
+    match (R::TICKETS, size <= LONGEST) {
+        (false, _) => Tickets::Unexpected,
+        (true, true) => Tickets::Wanted,
+        (true, false) => Tickets::Skipped,
     }
 }
 

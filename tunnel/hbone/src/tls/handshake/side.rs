@@ -2,13 +2,13 @@
 
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::kernel::KernelConnection;
-use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::UnbufferedStatus;
-use rustls::{Error, ExtractedSecrets, ProtocolVersion};
+use rustls::{CommonState, Error, ExtractedSecrets, HandshakeKind, ProtocolVersion};
 
 use super::super::fault::general;
 use super::super::key::Secrets;
+use super::Shown;
 
 /// The keys of a complete handshake, and where their successors come from.
 type Keys = (ExtractedSecrets, Box<dyn Secrets>);
@@ -24,8 +24,8 @@ pub(super) trait Side {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
-    /// What the other side has shown.
-    fn certificates(&self) -> Vec<CertificateDer<'static>>;
+    /// What the other side has shown, now or when the session began.
+    fn shown(&self) -> Shown;
     /// Ends the library's part.
     fn into_keys(self) -> Result<Keys, Error>;
 }
@@ -39,8 +39,8 @@ impl Side for UnbufferedClientConnection {
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
-    fn certificates(&self) -> Vec<CertificateDer<'static>> {
-        own(self.peer_certificates())
+    fn shown(&self) -> Shown {
+        shown(self)
     }
     fn into_keys(self) -> Result<Keys, Error> {
         keys(self.dangerous_into_kernel_connection()?)
@@ -56,17 +56,20 @@ impl Side for UnbufferedServerConnection {
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
-    fn certificates(&self) -> Vec<CertificateDer<'static>> {
-        own(self.peer_certificates())
+    fn shown(&self) -> Shown {
+        shown(self)
     }
     fn into_keys(self) -> Result<Keys, Error> {
         keys(self.dangerous_into_kernel_connection()?)
     }
 }
 
-fn own(chain: Option<&[CertificateDer<'_>]>) -> Vec<CertificateDer<'static>> {
-    let chain = chain.unwrap_or_default();
-    chain.iter().map(|c| c.clone().into_owned()).collect()
+fn shown(state: &CommonState) -> Shown {
+    let chain = state.peer_certificates().unwrap_or_default();
+    Shown {
+        unjudged: chain.iter().map(|c| c.clone().into_owned()).collect(),
+        resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+    }
 }
 
 fn keys<D: 'static>((secrets, next): (ExtractedSecrets, KernelConnection<D>)) -> Result<Keys, Error>

@@ -1,6 +1,6 @@
 //! Sessions that are resumed, with rustls and with ourselves.
 
-use rustls::HandshakeKind;
+use rustls::{AlertDescription, HandshakeKind};
 
 use super::super::HANDSHAKE;
 use super::*;
@@ -17,8 +17,10 @@ fn meet_their_server(certificate: &Certificate) -> (Us, Peer) {
     let mut peer = Peer::new(conn.into(), far);
     let config = Arc::clone(&certificate.client);
     let ours = connect(near, [127, 0, 0, 1].into(), config, PATIENCE);
-    let (io, chain) = shake(ours, || peer.turn().unwrap()).unwrap();
-    assert_eq!(chain, certificate.chain());
+    let (io, shown) = shake(ours, || peer.turn().unwrap()).unwrap();
+    assert_eq!(shown.unjudged, certificate.chain());
+    let kind = peer.conn.handshake_kind();
+    assert_eq!(shown.resumed, kind == Some(HandshakeKind::Resumed));
     let mut us = Us::new(io);
     us.say(b"hello");
     peer.turn().unwrap();
@@ -51,12 +53,10 @@ fn our_server_gives_a_ticket_and_resumes() {
         let (near, far) = Wire::pair(WIDE);
         let mut peer = Peer::new(client_with(Arc::clone(&certificate.client)), far);
         let ours = accept(near, Arc::clone(&certificate.server), PATIENCE);
-        let (io, chain) = shake(ours, || peer.turn().unwrap()).unwrap();
-        assert_eq!(
-            chain,
-            certificate.chain(),
-            "the client's, also when resumed"
-        );
+        let (io, shown) = shake(ours, || peer.turn().unwrap()).unwrap();
+        let chain = certificate.chain();
+        assert_eq!(shown.unjudged, chain, "the client's, also when resumed");
+        assert_eq!(shown.resumed, kind == HandshakeKind::Resumed);
         assert_eq!(peer.conn.handshake_kind(), Some(kind));
         // The ticket leaves with the first word, in one piece.
         let mut us = Us::new(io);
@@ -80,4 +80,37 @@ fn odd_tickets_do_no_harm() {
     server.utter(HANDSHAKE, &[4, 0, 0, 3, 1, 2, 3]);
     server.say(b"hello");
     assert_eq!(client.hear().unwrap(), b"hello");
+}
+
+/// Each ticket would cost a copy of the server's chain, and take the place of another server's.
+#[test]
+fn of_many_tickets_one_is_kept() {
+    let certificate = own_certificate();
+    let mut config = (*certificate.server).clone();
+    config.send_tls13_tickets = 4;
+    let conn = ServerConnection::new(Arc::new(config)).unwrap();
+    let (near, far) = Wire::pair(WIDE);
+    let mut peer = Peer::new(conn.into(), far);
+    let config = Arc::clone(&certificate.client);
+    let ours = connect(near, [127, 0, 0, 1].into(), config, PATIENCE);
+    let mut us = Us::new(shake(ours, || peer.turn().unwrap()).unwrap().0);
+    us.say(b"hello");
+    peer.turn().unwrap();
+    us.hear().unwrap();
+    for kind in [HandshakeKind::Resumed, HandshakeKind::Full] {
+        let (_, peer) = meet_their_server(&certificate);
+        assert_eq!(peer.conn.handshake_kind(), Some(kind));
+    }
+}
+
+/// A client whose session goes on and whose certificate is not believed any more hears so.
+#[test]
+fn who_is_refused_after_the_handshake_is_told() {
+    let (near, far) = Wire::pair(WIDE);
+    let mut peer = Peer::new(client_of_theirs(), far);
+    let (io, _) = shake(our_server(near), || peer.turn().unwrap()).unwrap();
+    runtime().block_on(io.refuse(AlertDescription::CertificateExpired));
+    let why = peer.turn().unwrap_err();
+    let told = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
+    assert_eq!(why, told);
 }
