@@ -20,7 +20,7 @@ use crate::standing::{self, Pods};
 
 /// What the event loop takes at once. Each portion is framed, encrypted and sent before the next is looked at: were
 /// all that is ready one portion, many busy streams would go from process to process in step, and processors wait.
-const EVENTS: usize = 16;
+const EVENTS: usize = 64;
 
 pub(crate) enum Command {
     Admit {
