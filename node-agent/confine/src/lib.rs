@@ -3,10 +3,12 @@
 //! most of the kernel. The holder calls [`Confinement::start`], the worker [`seal_worker`] before
 //! anything else, and [`facts()`] says what holds.
 //!
+//! Of memory, both give back what only their start needed: [`forget_program`].
+//!
 //! It refuses to start a worker that is less confined than asked for: each step that the kernel
 //! refuses is an error with the step's name, never a warning. It refuses to know what the worker
 //! is for. It owns the list of system calls that the worker may make, and the few mounts it sees;
-//! its `unsafe` is what runs between `fork` and `exec`.
+//! its `unsafe` is what runs between `fork` and `exec`, and what looks at the program's own segments.
 //!
 //! Without capabilities the user 0 is still the owner of most of a node's files and of its sockets,
 //! the container runtime's among them, and reading them is as good as being root. So the worker
