@@ -6,19 +6,17 @@
 //! shown to have the key, so that only members of the mesh can make this grow; and it is bounded.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tunnel_model::Identity;
 
 use crate::answer;
 use crate::clock::unix;
+use crate::trust::Beside;
 
 /// Most bytes of certificates that one memory holds; some hundred chains.
 const MOST: usize = 128 * 1024;
-
-/// Roots that are believed beside those a certificate came with, as they were at one moment.
-pub(crate) type Beside = Arc<[TrustAnchor<'static>]>;
 
 #[derive(Debug)]
 struct Verified {
@@ -50,7 +48,7 @@ impl Remembered {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Option<Identity> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept();
         let known = kept.chains.get(leaf.as_ref())?;
         let holds = Arc::ptr_eq(&kept.beside, beside)
             && known.intermediates == intermediates
@@ -86,7 +84,7 @@ impl Remembered {
             first,
             last,
         };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         if let Some(former) = kept.chains.remove(leaf.as_ref()) {
             kept.bytes -= leaf.len() + length(&former.intermediates);
         }
@@ -103,7 +101,11 @@ impl Remembered {
 
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes
+        self.kept().bytes
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -95,10 +95,7 @@ pub(crate) fn certificate_with(
     let peers = Arc::new(PeerVerifier::new(trust, Arc::clone(believed), domain));
     let time = Arc::new(TlsClock(clock.clone()));
     let sessions = Arc::new(Sessions::default());
-    let mut client = client(provider, &time, &peers, &own)?;
-    // Sessions are resumed with this certificate only, and never believed for what they were:
-    // `Certificate::peer` judges their chain again.
-    client.resumption = Resumption::store(sessions.clone());
+    let client = client(provider, &time, &peers, &own, &sessions)?;
     let server = server(provider, &time, &peers, own)?;
     Ok(Certificate {
         identity,
@@ -120,6 +117,7 @@ fn client(
     time: &Arc<TlsClock>,
     peers: &Arc<PeerVerifier>,
     own: &Arc<SingleCertAndKey>,
+    sessions: &Arc<Sessions>,
 ) -> Result<ClientConfig, ConfigError> {
     let mut client = ClientConfig::builder_with_details(provider.clone(), time.clone())
         .with_protocol_versions(&[&TLS13])?
@@ -128,6 +126,9 @@ fn client(
         .with_client_cert_resolver(own.clone());
     client.alpn_protocols = vec![ALPN_H2.to_vec()];
     client.enable_sni = false;
+    // Sessions are resumed with this certificate only, and never believed for what they were:
+    // `Certificate::peer` judges their chain again.
+    client.resumption = Resumption::store(sessions.clone());
     // After the handshake the tunnel seals and opens records itself, where they lie in its buffers.
     client.enable_secret_extraction = true;
     Ok(client)

@@ -4,7 +4,8 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::remember::Beside;
+/// Roots that are believed beside those a certificate came with, as they were at one moment.
+pub(crate) type Beside = Arc<[TrustAnchor<'static>]>;
 
 /// The roots a certificate came with, parsed once.
 #[derive(Debug)]

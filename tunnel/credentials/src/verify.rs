@@ -12,8 +12,8 @@ use tunnel_model::Identity;
 use webpki::{EndEntityCert, KeyUsage};
 
 use crate::peer::{PeerIdentityError, identity_of};
-use crate::remember::{Beside, Remembered};
-use crate::trust::{Believed, Trust};
+use crate::remember::Remembered;
+use crate::trust::{Believed, Beside, Trust};
 
 /// What a peer is in a connection, for which its certificate must be good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

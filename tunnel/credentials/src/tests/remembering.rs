@@ -6,8 +6,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::identity;
 use crate::clock::unix;
-use crate::remember::{Beside, Remembered};
+use crate::remember::Remembered;
 use crate::test_authority::{LeafSpec, TestAuthority};
+use crate::trust::Beside;
 
 fn now() -> UnixTime {
     unix(SystemTime::now())

@@ -25,7 +25,10 @@ pub(super) trait Secrets {
     fn keep(&mut self, ticket: &[u8]);
 }
 
-impl Secrets for KernelConnection<ClientConnectionData> {
+impl<D> Secrets for KernelConnection<D>
+where
+    Self: KeepTicket,
+{
     fn next_tx(&mut self) -> Result<Key, Error> {
         self.update_tx_secret().and_then(Key::new)
     }
@@ -33,6 +36,17 @@ impl Secrets for KernelConnection<ClientConnectionData> {
         self.update_rx_secret().and_then(Key::new)
     }
     fn keep(&mut self, ticket: &[u8]) {
+        self.keep_ticket(ticket);
+    }
+}
+
+/// In what the sides differ.
+pub(super) trait KeepTicket {
+    fn keep_ticket(&mut self, ticket: &[u8]);
+}
+
+impl KeepTicket for KernelConnection<ClientConnectionData> {
+    fn keep_ticket(&mut self, ticket: &[u8]) {
         if let Err(error) = self.handle_new_session_ticket(ticket) {
             // The connection is as good as without it.
             tracing::debug!(%error, "a session ticket cannot be used");
@@ -40,15 +54,9 @@ impl Secrets for KernelConnection<ClientConnectionData> {
     }
 }
 
-impl Secrets for KernelConnection<ServerConnectionData> {
-    fn next_tx(&mut self) -> Result<Key, Error> {
-        self.update_tx_secret().and_then(Key::new)
-    }
-    fn next_rx(&mut self) -> Result<Key, Error> {
-        self.update_rx_secret().and_then(Key::new)
-    }
+impl KeepTicket for KernelConnection<ServerConnectionData> {
     /// Clients have none to give: who sends one anyway has been refused.
-    fn keep(&mut self, _: &[u8]) {}
+    fn keep_ticket(&mut self, _: &[u8]) {}
 }
 
 /// A key with its place in the sequence of records. Never to be printed.
